@@ -1,0 +1,63 @@
+"""The head model that everything downstream sees: a linear shape and expression basis, four joints, labelled regions.
+
+`anny`, `flame` and `gnm` differ only in how they fill in a `Head`; tracking, fitting and rendering never ask which it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+REGIONS = ("skin", "face", "lips", "inner_mouth", "teeth", "tongue", "eyes", "scalp", "ears", "neck")
+
+
+class HeadModel(Protocol):
+    """What tracking, rigging and export need of a head. Metres; +X subject's left, +Y up, +Z out of the face.
+
+    v vertices, f triangles, k identity components. The origin is the mean of the template's vertices.
+    """
+
+    name: str
+    content_hash: str
+    """Changes whenever vertices, bases or faces change: captures and avatars carry it."""
+    template: Float[Tensor, "v 3"]
+    identity_basis: Float[Tensor, "k v 3"]
+    """Orthogonal over vertices; scaled so that unit coefficients are one standard deviation of the prior."""
+    expression_basis: Float[Tensor, "52 v 3"]
+    """One displacement field per ARKit action, in the order of `avatar.head.arkit.ARKIT_NAMES`."""
+    faces: Int[Tensor, "f 3"]
+    uvs: Float[Tensor, "f 3 2"]
+    """Texture coordinates per face corner."""
+    regions: Int[Tensor, " v"]
+    """Index into `REGIONS` per vertex."""
+    joint_regressor: Float[Tensor, "4 v"]
+    """Rest positions of `avatar.types.JOINTS` = joint_regressor @ neutral vertices."""
+    skin_weights: Float[Tensor, "v 4"]
+    """Share of each joint's rotation per vertex; a row sums to at most 1, the rest follows the head rigidly."""
+
+    def shape(self, identity: Float[Tensor, " k"]) -> Float[Tensor, "v 3"]:
+        """Neutral vertices of one person, head frame."""
+        ...
+
+    def vertices(
+        self,
+        neutral: Float[Tensor, "v 3"],
+        expression: Float[Tensor, "*batch 52"],
+        joints: Float[Tensor, "*batch 4 3"] | None = None,
+    ) -> Float[Tensor, "*batch v 3"]:
+        """Posed vertices in the head frame; differentiable."""
+        ...
+
+
+@dataclass(frozen=True)
+class LandmarkTable:
+    """Where the detector's 478 landmarks lie on a head: calibrated by detecting on renders of that very head."""
+
+    triangles: Int[Tensor, "478"]
+    """Triangle index per landmark."""
+    barycentrics: Float[Tensor, "478 3"]
+    spread: Float[Tensor, "478"]
+    """Median distance of a landmark's hits over views, metres; large where it slides with the view (jaw contour)."""
