@@ -1,6 +1,6 @@
 """The head model that everything downstream sees: a linear shape and expression basis, four joints, labelled regions.
 
-`anny`, `flame` and `gnm` differ only in how they fill in a `Head`; tracking, fitting and rendering never ask which it is.
+`anny`, `flame` and `gnm` differ only in how they fill it in; tracking, fitting and rendering never ask which it is.
 """
 
 from __future__ import annotations
