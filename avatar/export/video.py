@@ -12,6 +12,7 @@ from types import TracebackType
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from jaxtyping import Float, UInt8
@@ -37,6 +38,7 @@ class VideoWriter:
         width, height: of the pictures given to `add`, pixels.
         fps: frames per second; kept as a fraction, so that 29.97 and 23.976 stay exact over hours.
         audio_path: any file with an audio track; its sound is cut to the length of the pictures.
+        audio_start_seconds: where in that file the first frame lies.
         crf: x264 quality, 0 (lossless) to 51; 18 is visually transparent.
         comment: text of the file's `comment` tag (the provenance mark of synthetic clips).
 
@@ -52,6 +54,7 @@ class VideoWriter:
         fps: float,
         *,
         audio_path: str | Path | None = None,
+        audio_start_seconds: float = 0.0,
         crf: int = 18,
         comment: str = "",
     ) -> None:
@@ -60,7 +63,7 @@ class VideoWriter:
         if min(width, height) < 1 or self._rate <= 0:
             raise BadInput(f"cannot make a clip of {width}x{height} at {fps} frames per second")
         self._partial = self.path.with_name(self.path.name + ".partial")
-        self._sound = _Sound(Path(audio_path)) if audio_path is not None else None
+        self._sound = _Sound(Path(audio_path), audio_start_seconds) if audio_path is not None else None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
@@ -140,7 +143,7 @@ class VideoWriter:
     def _guarded(self, step) -> None:
         try:
             step()
-        except OSError as error:  # av.FFmpegError with an errno is one too
+        except OSError as error:  # FFmpegError with an errno is one too
             self._discard()
             raise self._cannot_write(error) from error
 
@@ -166,8 +169,9 @@ class VideoWriter:
 class _Sound:
     """Any audio file as a stream of 48 kHz stereo chunks."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, start_seconds: float) -> None:
         self.path, self.position = path, 0
+        self._skip = round(max(start_seconds, 0.0) * AUDIO_RATE)
         try:
             self._container = av.open(str(path))
         except (OSError, ValueError) as error:
@@ -175,7 +179,7 @@ class _Sound:
         if not self._container.streams.audio:
             self._container.close()
             raise BadInput(f"{path} has no audio track", expected="a file with sound", fix="give a .wav, .mp3 or .mp4")
-        self._chunks = self._decode()
+        self._chunks = self._after_start()
         self._rest: Float[np.ndarray, "2 n"] = np.zeros((2, 0), np.float32)
 
     def until(self, sample: int) -> Iterator[tuple[Float[np.ndarray, "2 n"], int]]:
@@ -186,6 +190,7 @@ class _Sound:
                 if chunk is None:
                     return
                 self._rest = chunk
+                continue
             take = self._rest[:, : sample - self.position]
             self._rest = self._rest[:, take.shape[1] :]
             yield take, self.position
@@ -193,6 +198,12 @@ class _Sound:
 
     def close(self) -> None:
         self._container.close()
+
+    def _after_start(self) -> Iterator[Float[np.ndarray, "2 n"]]:
+        skip = self._skip
+        for chunk in self._decode():
+            yield chunk[:, skip:]
+            skip = max(0, skip - chunk.shape[1])
 
     def _decode(self) -> Iterator[Float[np.ndarray, "2 n"]]:
         resampler = av.AudioResampler(format="fltp", layout="stereo", rate=AUDIO_RATE)
@@ -203,7 +214,7 @@ class _Sound:
                     yield out.to_ndarray()
             for out in resampler.resample(None):
                 yield out.to_ndarray()
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             raise _unreadable(self.path, error) from error
 
 

@@ -1,0 +1,55 @@
+"""Synchronised clips of one motion from a ring of cameras, with their calibration."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from avatar.export.cameras import camera_to_json, front
+from avatar.export.clip import ClipOptions, Prepared, Renderable, render_clip
+from avatar.export.provenance import Provenance
+from avatar.types import Camera
+
+SCHEMA = "visavis.multiview/1"
+
+
+def export_multiview(
+    avatar: Renderable,
+    prepared: Prepared,
+    cameras: Sequence[Camera],
+    folder: Path,
+    *,
+    options: ClipOptions | None = None,
+    provenance: Provenance | None = None,
+) -> list[Path]:
+    """Write `view_00.mp4` ... and `cameras.json`; frame k of every clip shows the same moment.
+
+    `cameras.json` holds per view the file name and its camera as rendered: picture size, fx, fy, cx, cy in pixels and
+    the 4x4 world -> camera matrix (OpenCV axes, metres). It is written last: where it is, the set is complete.
+
+    Args:
+        cameras: one per view, at rest; `avatar.export.cameras.ring` makes them.
+
+    Returns:
+        Paths of the clips, in the order of `cameras`.
+
+    Raises:
+        BadInput: the folder can't be written, an empty motion, a full disk.
+    """
+    options = options or ClipOptions()
+    if options.long_side:
+        cameras = [c.with_long_side(options.long_side) for c in cameras]
+    paths, frames = [], 0
+    for i, camera in enumerate(cameras):
+        path = folder / f"view_{i:02d}.mp4"
+        label = f"rendering view {i + 1} of {len(cameras)}"
+        frames = render_clip(avatar, prepared, front(camera), path, options=options, provenance=provenance, label=label)
+        paths.append(path)
+    views = [{"file": p.name, **camera_to_json(c)} for p, c in zip(paths, cameras, strict=True)]
+    document = {"schema": SCHEMA, "fps": options.fps or prepared.fps, "frames": frames, "views": views}
+    partial = folder / "cameras.json.partial"
+    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, folder / "cameras.json")
+    return paths

@@ -1,0 +1,63 @@
+"""Says of every exported file that it is synthetic, what made it and from what: a tag inside, a JSON file beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from avatar.assets import sha256_file
+
+SCHEMA = "visavis.provenance/1"
+
+
+def tool_version() -> str:
+    """Version of the installed distribution; `source` when it runs from a source tree without being installed."""
+    try:
+        return version("visavis")
+    except PackageNotFoundError:
+        return "source"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a synthetic file comes from."""
+
+    avatar: str = ""
+    """Content hash of the avatar that is shown."""
+    source: str = ""
+    """Content hash or name of what drives it (motion, capture, speech)."""
+    seed: int | None = None
+    command: str = field(
+        default_factory=lambda: " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv))
+    )
+    tool: str = "visavis"
+    version: str = field(default_factory=tool_version)
+    synthetic: bool = True
+    date: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+    @property
+    def mark(self) -> str:
+        """One line for a file's own metadata; without the date, so that equal input gives equal bytes."""
+        parts = [f"Synthetic media made by {self.tool} {self.version}; it does not show a real event."]
+        parts += [f"{label} {text}." for label, text in (("Avatar", self.avatar), ("Source", self.source)) if text]
+        return " ".join(parts)
+
+
+def sidecar_path(path: Path) -> Path:
+    """`clip.mp4` -> `clip.mp4.provenance.json`."""
+    return path.with_name(path.name + ".provenance.json")
+
+
+def write_sidecar(path: Path, provenance: Provenance) -> Path:
+    """Write the JSON file beside a finished export, bound to it by checksum; returns its path."""
+    record = {"schema": SCHEMA, "file": path.name, "sha256": sha256_file(path), **asdict(provenance)}
+    target = sidecar_path(path)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, target)
+    return target
