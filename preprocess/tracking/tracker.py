@@ -1,0 +1,128 @@
+"""The tracker: detector output of a whole clip in, one person and one motion out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from avatar.errors import BadInput
+from avatar.head.model import HeadModel, LandmarkTable
+from avatar.types import Camera, Motion
+from preprocess.tracking.geometry import fill_linear, fill_quats, nearest_rotation
+from preprocess.tracking.joint import solve_joint, solve_offsets, spread_over_yaw
+from preprocess.tracking.landmarks import LandmarkModel, landmark_model
+from preprocess.tracking.mesh import bend_mesh
+from preprocess.tracking.report import track_metrics
+from preprocess.tracking.smoothing import smooth_frames
+from preprocess.tracking.solver import Frames, Person, Targets, make_person, project, robust_weights, solve_frames
+from preprocess.tracking.types import Observations, TrackConfig, TrackResult
+
+MIN_FRAMES = 8
+
+
+@torch.no_grad()
+def track_clip(
+    head: HeadModel, table: LandmarkTable, observations: Observations, config: TrackConfig = TrackConfig()
+) -> TrackResult:
+    """Fit identity, focal length, and every frame's pose and expression to the detected landmarks.
+
+    The world is the camera's frame: a head upright and facing the camera has rotation diag(1, -1, -1) and positive z.
+    Gaze, lids and jaw are in the ARKit actions (`eyeLook*`, `eyeBlink*`, `jawOpen`); joints stay zero.
+
+    Raises:
+        BadInput: a face in too few frames of the training part, or a landmark table too scattered.
+    """
+    model = landmark_model(head, table, config)
+    seen = observations.seen
+    joint = _training_frames(observations, config)
+    person = make_person(
+        model, model.rest, config.focal_prior * max(observations.width, observations.height),
+        torch.tensor([observations.width / 2, observations.height / 2]),
+    )  # fmt: skip
+    frames, targets = initialise(person, observations, seen)
+    targets = replace(targets, sigma_px=targets.sigma_px * config.landmark_noise_mm * 1e-3)
+    numbers = np.cumsum(seen) - 1
+    subset = spread_over_yaw(frames.rotation, torch.from_numpy(numbers[joint]), config.joint_frames)
+    person, identity, some = solve_joint(person, frames[subset], targets[subset], config)
+    neutral = head.shape(identity)
+    if config.landmark_offsets:
+        person, _, offsets = solve_offsets(person, some, targets[subset], config)
+        if config.offsets_in_mesh:
+            neutral = bend_mesh(neutral, head.faces, model, offsets)
+    frames = initialise(person, observations, seen)[0]
+    chunks = torch.arange(len(targets.scores)).split(config.chunk_frames)
+    frames = Frames.cat([solve_frames(person, frames[c], targets[c], config, config.frame_steps) for c in chunks])
+    frames = smooth_frames(person, frames, targets, observations.timestamps_seconds[seen], config)
+    return _result(person, frames, targets, observations, identity, neutral, config)
+
+
+def _training_frames(observations: Observations, config: TrackConfig) -> Bool[np.ndarray, " t"]:
+    """Frames with a face before the gap that precedes the test part."""
+    seconds, seen = observations.timestamps_seconds, observations.seen
+    test = min(int(len(seconds) * config.train_fraction), len(seconds) - 1)
+    training = seen & (seconds <= seconds[test] - config.train_gap_seconds)
+    if training.sum() < MIN_FRAMES:
+        raise BadInput(
+            "there are too few frames with a face to learn this person's head from",
+            expected=f"at least {MIN_FRAMES} in the first {config.train_fraction:.0%} of the clip less "
+            f"{config.train_gap_seconds:g} s",
+            got=f"{int(training.sum())} ({int(seen.sum())} of {len(seen)} in the whole clip)",
+            fix="use a longer clip that shows the face",
+        )
+    return training
+
+
+def initialise(person: Person, observations: Observations, seen: np.ndarray) -> tuple[Frames, Targets]:
+    """Rotations from the detector's transforms, translations by weak perspective, expressions from the scores.
+
+    `sigma_px` of the targets is for a noise of one metre on the head.
+    """
+    landmarks = torch.from_numpy(observations.landmarks_px[seen]).float()[:, person.model.used]
+    scores = torch.from_numpy(observations.scores[seen]).float()
+    # MediaPipe's camera looks along -z with +y up.
+    flip = torch.tensor([1.0, -1.0, -1.0])[:, None]
+    transforms = torch.from_numpy(observations.face_transforms[seen, :3, :3]).float()
+    rotation = nearest_rotation(flip * transforms)
+    posed = person.neutral @ rotation.mT
+    mean_px, mean = landmarks.mean(1), posed.mean(1)
+    size_px = (landmarks - mean_px[:, None]).square().sum((1, 2)).sqrt()
+    size = (posed - mean[:, None])[..., :2].square().sum((1, 2)).sqrt()
+    depth = person.focal_px * size / size_px
+    centre = (mean_px - person.centre_px) * (depth / person.focal_px)[:, None]
+    translation = torch.cat((centre, depth[:, None]), 1) - mean
+    return Frames(rotation, translation, scores), Targets(landmarks, scores, size_px / size)
+
+
+def _result(
+    person: Person, frames: Frames, targets: Targets, observations: Observations, identity: Tensor, neutral: Tensor,
+    config: TrackConfig,
+) -> TrackResult:  # fmt: skip
+    seen, seconds = observations.seen, observations.timestamps_seconds
+    projected = project(person, frames, targets)
+    trust = robust_weights(projected.residual, targets, person.model, config, adaptive=False)
+    confidence = np.zeros(len(seen), np.float32)
+    confidence[seen] = ((trust * person.model.weights).sum(1) / person.model.weights.sum()).numpy()
+    camera = Camera(
+        observations.width, observations.height, person.focal_px, person.focal_px,
+        float(person.centre_px[0]), float(person.centre_px[1]),
+    )  # fmt: skip
+    motion = Motion(
+        seconds.astype(np.float32),
+        fill_linear(_spread(frames.expression, seen), seen, seconds),
+        np.zeros((len(seen), 4, 3), np.float32),
+        fill_quats(_spread(frames.rotation, seen), seen, seconds),
+        fill_linear(_spread(frames.translation, seen), seen, seconds),
+    )
+    metrics = track_metrics(person.model, projected, observations, config) | {"focal_px": person.focal_px}
+    return TrackResult(camera, identity.numpy(), neutral.numpy(), motion, seen, confidence, metrics)
+
+
+def _spread(values: Tensor, seen: np.ndarray) -> Float[np.ndarray, "t ..."]:
+    """Values of the seen frames in an array over all frames."""
+    spread = np.zeros((len(seen), *values.shape[1:]), np.float32)
+    spread[seen] = values.numpy()
+    return spread
