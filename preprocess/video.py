@@ -1,0 +1,359 @@
+"""Reading video files of any kind: upright, square-pixel RGB frames with true timestamps, streamed.
+
+What players do and plain decoders don't: the rotation (or mirror) of a phone's display matrix, non-square pixels,
+variable frame rates, edit lists, 10-bit and full-range pixels, colour matrices that the file does not state.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from avatar.errors import BadInput
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+MIN_SECONDS = 2.0
+ANY_FORMAT = "a video file that FFmpeg reads (mp4, mov, mkv, webm, avi, ...)"
+_HDR_TRANSFERS = (16, 18)  # SMPTE 2084 (PQ) and ARIB B67 (HLG), ITU-T H.273 table 3
+_UNSPECIFIED = 2  # ITU-T H.273 table 4
+_BT709 = 1
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file says about itself; sizes are those of the upright picture with square pixels."""
+
+    width: int
+    height: int
+    fps: float
+    """Mean frame rate."""
+    duration_seconds: float
+    frame_count: int
+    """Estimate: containers count frames that an edit list hides."""
+    has_audio: bool
+    rotation_degrees: int
+    """Clockwise turn that the display matrix asks for; already applied to width and height."""
+    pixel_format: str
+    hdr: bool
+    """PQ or HLG transfer: colours are not sRGB."""
+
+
+def probe(path: Path | str) -> VideoInfo:
+    """Facts of a video file, from its header and first frame.
+
+    Raises:
+        BadInput: it is no readable video, holds no picture, or is cut off.
+    """
+    path = Path(path)
+    with _open(path) as container:
+        stream = _picture_stream(container, path)
+        _require_whole(container, stream, path)
+        fps = float(stream.average_rate or stream.guessed_rate or 25)
+        first = next(_decoded(container, stream, path), None)
+        if first is None:
+            raise _no_frames(path)
+        seconds, count = _length(stream, container, fps)
+        has_audio, matrix = bool(container.streams.audio), _display_matrix(first)
+        width, height = _upright_size(first, stream, matrix)
+        info = (first.format.name, int(first.color_trc) in _HDR_TRANSFERS)
+    if not seconds:  # a browser's recorder writes no duration
+        seconds, count = _length_by_reading(path)
+    return VideoInfo(width, height, fps, seconds, count, has_audio, _turn_degrees(matrix), *info)
+
+
+def require_length(path: Path | str, seconds: float) -> None:
+    """Refuse what is too short to learn a person from.
+
+    Raises:
+        BadInput: `seconds` is under `MIN_SECONDS`.
+    """
+    if seconds < MIN_SECONDS:
+        raise BadInput(
+            f"{path} is too short",
+            expected=f"at least {MIN_SECONDS:g} s of video; 20 s to 5 min make a good avatar",
+            got=f"{seconds:.2f} s",
+            fix="record the person for longer",
+        )
+
+
+def frames(
+    path: Path | str,
+    long_side: int | None = None,
+    *,
+    start_seconds: float = 0.0,
+    max_seconds: float | None = None,
+    skip: int = 0,
+) -> Iterator[tuple[int, float, UInt8[np.ndarray, "h w 3"]]]:
+    """Decode a file frame by frame as (index, timestamp in seconds from the first frame, RGB picture).
+
+    Args:
+        long_side: pictures are scaled down to this long side (never up).
+        start_seconds: frames before this time are left out; the next one has index 0 and timestamp 0.
+        max_seconds: stop after this much.
+        skip: decode but do not convert the first `skip` frames (resuming); the first index given is `skip`.
+
+    Raises:
+        BadInput: not a video, no frames, damaged, or it ends before its header says.
+    """
+    path = Path(path)
+    with _open(path) as container:
+        stream = _picture_stream(container, path)
+        if max_seconds is None:
+            _require_whole(container, stream, path)
+        index, begin, last = 0, None, -1.0
+        step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
+        size = None
+        for time, frame in _timed(container, stream, path, step, whole=max_seconds is None):
+            if time < start_seconds:
+                continue
+            begin = time if begin is None else begin
+            timestamp = time - begin
+            if max_seconds is not None and timestamp >= max_seconds:
+                break
+            if timestamp <= last:  # duplicated or disordered stamps: a track needs time to go forward
+                continue
+            last = timestamp
+            if index >= skip:
+                size = size or _scaled(*_upright_size(frame, stream, _display_matrix(frame)), long_side)
+                yield index, timestamp, to_rgb(frame, size)
+            index += 1
+        if index == 0:
+            raise _no_frames(path) if not start_seconds else _starts_late(path, start_seconds)
+
+
+def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+    """One decoded frame upright as RGB of `size` (width, height), rotation and mirroring applied."""
+    from av.video.reformatter import Interpolation
+
+    matrix = _display_matrix(frame)
+    width, height = size[::-1] if _swaps(matrix) else size
+    shrinks = width * height < frame.width * frame.height
+    # FFmpeg takes BT.601 when nothing is stated; what is broadcast and recorded at HD size is BT.709.
+    colorspace = _BT709 if int(frame.colorspace) == _UNSPECIFIED and min(frame.width, frame.height) >= 720 else None
+    picture = frame.reformat(
+        width,
+        height,
+        "rgb24",
+        src_colorspace=colorspace,
+        interpolation=Interpolation.AREA if shrinks else Interpolation.BICUBIC,
+    )
+    return np.ascontiguousarray(_turned(picture.to_ndarray(), matrix))
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[InputContainer]:
+    import av
+    from av.error import FFmpegError
+
+    if not path.exists():
+        raise BadInput(f"{path} does not exist", expected=ANY_FORMAT, fix="check the name and the folder")
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder", expected=ANY_FORMAT, fix="name the video file inside it")
+    if path.stat().st_size == 0:
+        raise BadInput(f"{path} is empty", expected=ANY_FORMAT, got="0 bytes", fix="copy or record the file again")
+    try:
+        _require_index(path)
+        container = av.open(str(path))
+    except PermissionError as error:
+        raise BadInput(f"{path} can't be read", got="no permission", fix=f"chmod +r '{path}'") from error
+    except FFmpegError as error:
+        raise _unreadable(path, error) from error
+    with container:
+        yield container
+
+
+def _unreadable(path: Path, error: Exception) -> BadInput:
+    with path.open("rb") as file:
+        head = file.read(4096)
+    text = all(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte > 127 for byte in head)
+    got = "a text file" if text else str(error)
+    return BadInput(f"{path} is not a video", expected=ANY_FORMAT, got=got, fix="name the video file itself")
+
+
+def _require_index(path: Path) -> None:
+    """Refuse an mp4/mov whose 'moov' box is missing or cut (ISO 14496-12, 4.2), and an AVI shorter than it says."""
+    size, position = path.stat().st_size, 0
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] == b"RIFF" and head[8:] == b"AVI ":
+            said = int.from_bytes(head[4:8], "little") + 8
+            if size < said < 2**32:  # the largest value is written by recorders that never came back to fill it in
+                raise _cut_off(path, f"{said} bytes, as its header says", f"{size} bytes", 0.0)
+            return
+        while position + 8 <= size:
+            file.seek(position)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if length == 1:
+                length = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))[0]
+            if (position == 0 and kind != b"ftyp") or (kind == b"moov" and position + length <= size):
+                return
+            position += length if length >= 8 else size
+    raise BadInput(
+        f"{path} is cut off: its index (the 'moov' part) is missing",
+        expected="a complete mp4 or mov file",
+        got=f"{size} bytes without an index",
+        fix="copy the file again, or stop the recording properly; the tool 'untrunc' can mend some of them",
+    )
+
+
+def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:  # cover art of a song
+            stream.thread_type = "AUTO"
+            return stream
+    kinds = sorted({stream.type for stream in container.streams})
+    raise BadInput(
+        f"{path} holds no video",
+        expected="a file with a picture track",
+        got=f"only {', '.join(kinds)}" if kinds else "no track at all",
+        fix="name the video; a speech file goes to `visavis drive AVATAR --audio FILE`",
+    )
+
+
+def _no_frames(path: Path) -> BadInput:
+    return BadInput(f"{path} holds 0 frames", expected="a video with pictures", fix="copy or record the file again")
+
+
+def _starts_late(path: Path, start_seconds: float) -> BadInput:
+    return BadInput(
+        f"{path} has no frame after {start_seconds:g} s",
+        expected="a start inside the clip",
+        fix="use a smaller --start-seconds",
+    )
+
+
+def _cut_off(path: Path, expected: str, got: str, good_seconds: float) -> BadInput:
+    keep = f"; or use what is there with --max-seconds {good_seconds:.0f}" if good_seconds >= MIN_SECONDS else ""
+    return BadInput(f"{path} is cut off", expected=expected, got=got, fix=f"copy or record the file again{keep}")
+
+
+def _require_whole(container: InputContainer, stream: VideoStream, path: Path) -> None:
+    """An index whose samples lie beyond the end of the file shows a truncated copy before anything is decoded."""
+    size, entries = path.stat().st_size, stream.index_entries
+    beyond = next((i for i in range(len(entries)) if entries[i].pos + entries[i].size > size), None)
+    if beyond is not None:
+        last = entries[len(entries) - 1]
+        good = float((entries[beyond].timestamp - entries[0].timestamp) * (stream.time_base or 0))
+        raise _cut_off(path, f"{last.pos + last.size} bytes or more, as its index says", f"{size} bytes", good - 0.5)
+
+
+def _decoded(container: InputContainer, stream: VideoStream, path: Path, whole: bool = False) -> Iterator[VideoFrame]:
+    """Frames in order; broken packets are passed over while they are few.
+
+    With `whole`, an end of data that comes before the header's duration is an error (every track is followed: the
+    container's duration is that of the longest).
+    """
+    import av
+    from av.error import FFmpegError, InvalidDataError
+
+    good, bad, end = 0, 0, 0.0
+    before_zero = min(0, container.start_time or 0) / av.time_base
+    tracks = [s for s in container.streams if s.type in ("video", "audio")] if whole else [stream]
+    try:
+        for packet in container.demux(tracks):
+            if packet.pts is not None and packet.time_base:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - before_zero)
+            if packet.stream.index != stream.index:
+                continue
+            try:
+                decoded = stream.decode(packet)
+            except InvalidDataError:
+                bad += 1
+                if bad > 10 and bad > good / 10:
+                    raise
+                continue
+            good += len(decoded)
+            yield from decoded
+    except FFmpegError as error:
+        raise _cut_off(path, "data that decodes to its end", f"{error} after {good} frames", end - 0.5) from error
+    total = (container.duration or 0) / av.time_base
+    if whole and total - end > max(1.0, 0.05 * total):
+        raise _cut_off(path, f"{total:.1f} s, as its header says", f"{end:.1f} s of data", end - 0.5)
+
+
+def _timed(
+    container: InputContainer, stream: VideoStream, path: Path, step: float, whole: bool
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Frames with seconds since the first; a frame without a stamp follows the one before by `step`."""
+    first, last = None, -step
+    for frame in _decoded(container, stream, path, whole):
+        time = frame.time if frame.time is not None else last + step + (first or 0.0)
+        first = time if first is None else first
+        last = time - first
+        yield last, frame
+
+
+def _length(stream: VideoStream, container: InputContainer, fps: float) -> tuple[float, int]:
+    import av
+
+    if stream.duration and stream.time_base:
+        seconds = float(stream.duration * stream.time_base)
+    else:
+        seconds = (container.duration or 0) / av.time_base
+    return seconds, stream.frames or round(seconds * fps)
+
+
+def _length_by_reading(path: Path) -> tuple[float, int]:
+    """Duration and number of packets by walking through the file without decoding."""
+    with _open(path) as container:
+        stream = _picture_stream(container, path)
+        times = [float(p.pts * p.time_base) for p in container.demux(stream) if p.pts is not None and p.time_base]
+    return (max(times) - min(times), len(times)) if times else (0.0, 0)
+
+
+def _upright_size(frame: VideoFrame, stream: VideoStream, matrix: tuple[int, ...]) -> tuple[int, int]:
+    ratio = stream.sample_aspect_ratio or Fraction(1)
+    ratio = ratio if Fraction(1, 5) < ratio < 5 else Fraction(1)  # some files carry nonsense such as 0/1
+    # The coarser axis grows, so that no detail is lost.
+    width, height = (
+        (round(frame.width * ratio), frame.height) if ratio >= 1 else (frame.width, round(frame.height / ratio))
+    )
+    return (height, width) if _swaps(matrix) else (width, height)
+
+
+def _scaled(width: int, height: int, long_side: int | None) -> tuple[int, int]:
+    scale = min(1.0, long_side / max(width, height)) if long_side else 1.0
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
+    """Signs (a, b, c, d) of the display matrix: x' = a x + c y, y' = b x + d y, with y down (ISO 14496-12, 8.2.2)."""
+    from av.sidedata.sidedata import Type
+
+    data: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # pyright: ignore  (av's stub types the mapping by name)
+    if data is None:
+        return 1, 0, 0, 1
+    m = np.frombuffer(bytes(data), np.int32).astype(np.float64)
+    a, b, c, d = m[0], m[1], m[3], m[4]
+    if abs(b) > abs(a):  # only quarter turns are shown upright; odd angles go to the nearest
+        return 0, int(np.sign(b)), int(np.sign(c)), 0
+    return int(np.sign(a)) or 1, 0, 0, int(np.sign(d)) or 1
+
+
+def _swaps(matrix: tuple[int, ...]) -> bool:
+    return matrix[0] == 0
+
+
+def _turned(picture: np.ndarray, matrix: tuple[int, ...]) -> np.ndarray:
+    a, b, c, d = matrix
+    if _swaps(matrix):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _turn_degrees(matrix: tuple[int, ...]) -> int:
+    return int(np.round(np.degrees(np.arctan2(matrix[1], matrix[0])))) % 360
