@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+CAPTURE_SCHEMA = "visavis.capture/1"
 N_EXPRESSIONS = 52
 JOINTS = ("neck", "jaw", "left_eye", "right_eye")
 

@@ -1,0 +1,72 @@
+"""The `visavis` command, the roof over all rooms: each subcommand imports what it needs only when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+
+import tyro
+
+from avatar.cli.build import Demo, Eval, Fit, Preprocess
+from avatar.cli.inspect import Bench, Doctor, Info
+from avatar.cli.show import Drive, Export, Render, View
+from avatar.errors import VisavisError
+
+COMMANDS = {
+    "doctor": Doctor, "demo": Demo, "preprocess": Preprocess, "fit": Fit, "eval": Eval, "render": Render,
+    "drive": Drive, "view": View, "export": Export, "info": Info, "bench": Bench,
+}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `visavis`: exit code 0 done, 2 bad input or usage, 3 interrupted, 1 our bug."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, prog="visavis", args=arguments, description="Video of one person in, a talking 3D Gaussian head out."
+    )
+    sys.exit(execute(command))
+
+
+def execute(command) -> int:
+    """Run a parsed command and report; returns the exit code."""
+    try:
+        command.start()
+        result = command.run()
+    except VisavisError as error:
+        return fail(command, error, str(error), error.exit_code)
+    except KeyboardInterrupt as error:
+        return fail(command, error, "interrupted", 3)
+    except Exception as error:
+        traceback.print_exc()
+        return fail(command, error, f"this is a bug of visavis; please report it with the lines above: {error}", 1)
+    if command.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        show(result)
+    return int(result.get("exit_code", 0))
+
+
+def fail(command, error: BaseException, text: str, code: int) -> int:
+    """Print an error on stderr, and as JSON on stdout if asked for."""
+    if command.verbose:
+        traceback.print_exception(error)
+    print(f"visavis: {text}", file=sys.stderr)
+    if command.json:
+        print(json.dumps({"error": text, "exit_code": code}, ensure_ascii=False))
+    return code
+
+
+def show(result: dict, indent: str = "") -> None:
+    """A result for human eyes."""
+    for key, value in result.items():
+        if isinstance(value, dict):
+            print(f"{indent}{key}:")
+            show(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            print(f"{indent}{key}:")
+            columns = list(value[0])
+            print(indent + "  " + " | ".join(columns))
+            for row in value:
+                print(indent + "  " + " | ".join(str(row.get(c)) for c in columns))
+        else:
+            print(f"{indent}{key}: {value}")

@@ -1,0 +1,148 @@
+"""Commands that make things: preprocess, fit, eval, demo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from avatar.cli.common import Computing, Input, Output
+from avatar.progress import note
+
+
+@dataclass(frozen=True)
+class Preprocess(Computing):
+    """Track a head in a video and write a capture folder.
+
+    Example: visavis preprocess me.mp4 -o me.capture
+    """
+
+    video: Input = field(kw_only=True)
+    output: Output = field(kw_only=True)
+    """Folder of the capture."""
+    overwrite: bool = False
+    """Replace an older capture of that name."""
+    head: str = "anny"
+    """Head model: anny, flame:/path/to/model.pkl or gnm:/path/to/model.npz."""
+    long_side: int = 512
+    """Longer side of the stored frames, pixels; never enlarged."""
+
+    def run(self) -> dict:
+        from preprocess.pipeline import PreprocessConfig, track
+
+        config = PreprocessConfig(head=self.head, long_side=self.long_side)
+        capture = track(self.video, self.output, config=config, overwrite=self.overwrite)
+        return capture.summary | {"capture": str(self.output)}
+
+
+@dataclass(frozen=True)
+class Fit(Computing):
+    """Fit an avatar to a capture, within a time budget; run it again after an interruption to go on.
+
+    Example: visavis fit me.capture -o me.avatar --minutes 1
+    """
+
+    capture: Input = field(kw_only=True)
+    output: Output = field(kw_only=True)
+    """Folder of the avatar."""
+    overwrite: bool = False
+    """Replace an older avatar of that name."""
+    minutes: float = 5.0
+    """Time budget; one minute is within 1 dB of five."""
+    steps: int | None = None
+    """Fixed number of steps instead of a time budget: reproducible."""
+    long_side: int = 256
+    """Resolution that is fitted, pixels."""
+    seed: int = 0
+
+    def run(self) -> dict:
+        from avatar.fitting import FitConfig, fit
+        from preprocess.capture import CaptureFolder
+
+        config = FitConfig(minutes=self.minutes, steps=self.steps, long_side=self.long_side, seed=self.seed)
+        avatar = fit(CaptureFolder.load(self.capture), self.output, config, overwrite=self.overwrite)
+        return avatar.info["fit"] | {"avatar": str(self.output)}
+
+
+@dataclass(frozen=True)
+class Eval(Computing):
+    """Score an avatar on the held-out end of its clip and write an HTML report.
+
+    Example: visavis eval me.avatar
+    """
+
+    avatar: Input = field(kw_only=True)
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """The report; AVATAR/report.html if not given."""
+    capture: Path | None = None
+    """The capture it was fitted on, if it has moved."""
+    long_side: int = 256
+    """Resolution that is compared, pixels."""
+
+    def run(self) -> dict:
+        from avatar.evaluation.protocol import Evaluator, render_fps
+        from avatar.evaluation.report import write_report
+        from avatar.model import load
+        from preprocess.capture import CaptureFolder
+        from preprocess.landmarks import Detector
+
+        avatar = load(self.avatar)
+        capture = CaptureFolder.load(self.capture or Path(avatar.info["capture"]["path"]))
+        with Detector() as detector:
+            evaluation = Evaluator(avatar, capture, detector.landmarks, self.long_side).run()
+        report = self.output or self.avatar / "report.html"
+        evaluation.summary["render_fps_512"] = round(render_fps(avatar), 1)
+        write_report(report, avatar, evaluation)
+        return evaluation.summary | {"report": str(report)}
+
+
+@dataclass(frozen=True)
+class Demo(Computing):
+    """The whole line on a sample clip or on your own: preprocess, fit, report, an orbit and a talking clip.
+
+    Example: visavis demo --video me.mp4 -o out/me --minutes 1
+    """
+
+    video: Path | None = None
+    """Your video; a sample clip (Pexels) if not given."""
+    output: Output = Path("out/demo")
+    minutes: float = 5.0
+    """Time budget of the fit."""
+    seed: int = 0
+
+    def run(self) -> dict:
+        from avatar.assets import find_asset
+
+        video = self.video or find_asset("pexels.mp4")
+        capture, avatar = self.output / "capture", self.output / "avatar"
+        shared = {"quiet": self.quiet, "threads": self.threads}
+        if not self._is_done(video, capture, avatar):
+            note(f"1/4 preprocess {video.name}")
+            Preprocess(video=video, output=capture, overwrite=True, **shared).run()
+            note(f"2/4 fit for {self.minutes:g} minutes")
+            Fit(capture=capture, output=avatar, minutes=self.minutes, seed=self.seed, overwrite=True, **shared).run()
+        note("3/4 evaluate on held-out frames")
+        scores = Eval(avatar=avatar, **shared).run()
+        note("4/4 render")
+        clip, orbit = self.output / "self.mp4", self.output / "orbit.mp4"
+        Render(avatar=avatar, output=clip, overwrite=True, **shared).run()
+        Render(avatar=avatar, output=orbit, camera="orbit", overwrite=True, **shared).run()
+        result = {"clip": str(clip), "orbit": str(orbit), "report": scores["report"]}
+        return result | {"psnr": scores["full"]["psnr"], "view": f"visavis view {avatar}"}
+
+    def _is_done(self, video: Path, capture: Path, avatar: Path) -> bool:
+        """Whether an avatar of this very video, budget and seed is there: a second run only shows it again."""
+        from avatar.assets import sha256_file
+        from avatar.errors import VisavisError
+        from avatar.model import load
+        from preprocess.capture import CaptureFolder
+
+        try:
+            info, tracked = load(avatar).info, CaptureFolder.load(capture)
+        except VisavisError:
+            return False
+        same_video = tracked.source_sha256 == sha256_file(video)
+        same_fit = info["capture"]["content_hash"] == tracked.content_hash
+        return same_video and same_fit and (info["config"]["minutes"], info["seed"]) == (self.minutes, self.seed)

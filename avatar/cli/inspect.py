@@ -1,0 +1,57 @@
+"""Commands that inspect: info, doctor, bench."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import tyro
+
+from avatar.cli.common import Common, Input
+
+
+@dataclass(frozen=True)
+class Info(Common):
+    """Say what a file or folder of ours is, and whether it is whole.
+
+    Example: visavis info me.avatar
+    """
+
+    file: Input = field(kw_only=True)
+
+    def run(self) -> dict:
+        from avatar.info import describe
+
+        return describe(self.file)
+
+
+@dataclass(frozen=True)
+class Doctor(Common):
+    """Check this machine: what is missing, why it matters, and the command that fixes it.
+
+    Example: visavis doctor
+    """
+
+    def run(self) -> dict:
+        from avatar.doctor import examine
+
+        return examine()
+
+
+@dataclass(frozen=True)
+class Bench(Common):
+    """Measure this machine; prints a table, each row with its rival's ratio from the same run.
+
+    Example: visavis bench kernels
+    """
+
+    what: tyro.conf.Positional[Literal["kernels"]] = "kernels"
+
+    def run(self) -> dict:
+        import os
+
+        from avatar.evaluation.bench_kernels import run
+        from avatar.info import machine
+
+        threads = [self.threads] if self.threads else sorted({1, os.cpu_count() or 1})
+        return {"machine": machine(), "rows": run(threads)}

@@ -1,0 +1,44 @@
+"""Image metrics of single frames, and the statistics that compare tracks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cuda_ext import ops
+
+
+def psnr(
+    image: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"], mask: Bool[Tensor, "h w"] | None = None
+) -> float:
+    """Peak signal-to-noise ratio in dB of one frame in [0, 1], over `mask` if given; 100 for identical images."""
+    error = (image - target).square()
+    mse = float(error[mask].mean() if mask is not None else error.mean())
+    return min(-10 * math.log10(max(mse, 1e-10)), 100.0)
+
+
+def ssim(image: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"]) -> float:
+    """Structural similarity of one frame in [0, 1] (Wang et al. 2004): 11x11, sigma 1.5, zero padded, per channel."""
+    return float(ops.ssim(image.contiguous(), target.contiguous()))
+
+
+def correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
+    """Pearson's r; 0 when either side does not vary."""
+    if len(a) < 2 or np.std(a) < 1e-9 or np.std(b) < 1e-9:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def slope(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
+    """Least-squares slope of b over a: 1 means the same amplitude."""
+    centred = a - a.mean()
+    return float(centred @ (b - b.mean()) / max(float(centred @ centred), 1e-12))
+
+
+def from_uint8(image: np.ndarray) -> Float[Tensor, "h w 3"]:
+    """8-bit RGB to floats in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image)).float() / 255

@@ -1,0 +1,93 @@
+"""The evaluation as one HTML file that opens offline: numbers, contact sheets, curves."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from avatar.evaluation.protocol import Evaluation
+from avatar.export.cameras import turned
+from avatar.files import disk_errors
+from avatar.model import Avatar
+
+ORBIT_DEGREES = (-30, -15, 0, 15, 30)
+ERROR_GAIN = 4
+
+
+def write_report(path: Path, avatar: Avatar, evaluation: Evaluation) -> None:
+    """Write the report of `visavis eval`."""
+    from jinja2 import Environment, PackageLoader, select_autoescape
+
+    environment = Environment(loader=PackageLoader("avatar.evaluation", "."), autoescape=select_autoescape())
+    rows = [
+        (name, evaluation.summary.get(key) or evaluation.summary["rivals"].get(key))
+        for name, key in (
+            ("full render", "full"), ("head only", "head"), ("paste-back", "paste_back"),
+            ("full, pose refined on the test image", "refined"),
+            ("rival: mean training frame", "mean_frame"), ("rival: nearest training frame", "nearest_frame"),
+        )
+    ]  # fmt: skip
+    html = environment.get_template("report.html.j2").render(
+        avatar=avatar.path.name if avatar.path else "avatar",
+        summary=evaluation.summary,
+        info=avatar.info,
+        rows=rows,
+        error_gain=ERROR_GAIN,
+        contact=data_uri(contact_sheet(evaluation)),
+        orbit=data_uri(orbit_sheet(avatar)),
+        orbit_degrees=ORBIT_DEGREES,
+        curves=curves_svg(evaluation),
+    )
+    with disk_errors(path):
+        path.write_text(html, encoding="utf-8")
+
+
+def contact_sheet(evaluation: Evaluation) -> UInt8[np.ndarray, "h w 3"]:
+    """One row per sampled test frame: truth, render, absolute error (amplified)."""
+    rows = []
+    for _, truth, image in evaluation.samples:
+        error = np.abs(truth.astype(int) - image).clip(0, 255 // ERROR_GAIN) * ERROR_GAIN
+        rows.append(np.concatenate([truth, image, error.astype(np.uint8)], 1))
+    return np.concatenate(rows, 0)
+
+
+def orbit_sheet(avatar: Avatar, long_side: int = 384) -> UInt8[np.ndarray, "h w 3"]:
+    """The rest pose from several sides."""
+    from avatar.driving import still_motion
+
+    prepared = avatar.prepare(still_motion(avatar.default_params()))
+    camera = avatar.camera.with_long_side(long_side)
+    views = [avatar.frame(prepared, 0, turned(camera, avatar.head_center, yaw)) for yaw in ORBIT_DEGREES]
+    return np.concatenate(views, 1)
+
+
+def data_uri(image: UInt8[np.ndarray, "h w 3"]) -> str:
+    """A picture inside the page."""
+    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+
+
+def curves_svg(evaluation: Evaluation) -> str:
+    """PSNR and mouth aperture over the test frames."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    for name in ("full", "head", "mean_frame", "nearest_frame"):
+        top.plot(evaluation.frames, evaluation.modes[name].psnr, label=name.replace("_", " "), lw=1)
+    top.set_ylabel("PSNR, dB")
+    top.legend(fontsize=7, ncols=4)
+    bottom.plot(evaluation.frames, evaluation.truth_aperture, label="video", lw=1)
+    bottom.plot(evaluation.frames, evaluation.modes["full"].aperture, label="render", lw=1)
+    bottom.set_ylabel("mouth aperture / eye distance")
+    bottom.set_xlabel("frame")
+    bottom.legend(fontsize=7)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg")
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]

@@ -1,0 +1,99 @@
+"""What a fit can be told. The resolved config is stored in every avatar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Which frames train, which choose the best state, which test. All by time, so that test frames are never near."""
+
+    test_share: float = 0.15
+    """Last share of the clip: never used for fitting, only by `visavis eval`."""
+    gap_seconds: float = 1.0
+    """Frames dropped between training and test, so that neighbours of test frames are not trained on."""
+    validation_share: float = 0.05
+    """Last share of the training span: not trained on, chooses the best state."""
+
+
+@dataclass(frozen=True)
+class RateConfig:
+    """Adam step sizes at the start; all decay together by the share of the budget spent."""
+
+    means: float = 1.5e-4
+    """Metres."""
+    torso_means: float = 3e-4
+    quats: float = 2e-3
+    log_scales: float = 6e-3
+    opacity_logits: float = 3e-2
+    colors: float = 6e-3
+    map_means: float = 2e-5
+    """Metres per unit of a driving feature."""
+    map_opacities: float = 6e-3
+    torso_map: float = 2e-5
+    motion_rotation: float = 3e-4
+    """Radians: tracked parameters of the training frames are refined at tiny rates."""
+    motion_translation: float = 1e-4
+    motion_expression: float = 3e-3
+    final_share: float = 0.05
+    """Rates at the end of the budget, relative to the start."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the objective."""
+
+    ssim: float = 0.2
+    """(1 - w) L1 + w (1 - SSIM)."""
+    mask: float = 0.05
+    """L1 between alpha and the person mask."""
+    backdrop_share: float = 0.25
+    """Share of steps on random backdrops: cures wall colour baked on hair edges, which full-frame PSNR can't see."""
+
+
+@dataclass(frozen=True)
+class LimitConfig:
+    """Leashes that keep Gaussians sane where no camera saw them."""
+
+    offset_m: float = 0.006
+    """Largest distance of a face Gaussian from its triangle."""
+    hair_offset_m: float = 0.05
+    """Largest distance that a hair Gaussian may gain from where it was seeded."""
+    map_norm_m: float = 0.0024
+    """Largest norm of a Gaussian's linear map."""
+    min_scale_m: float = 3e-4
+    max_scale_m: float = 0.008
+    max_torso_scale_m: float = 0.02
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Fit an avatar to a capture."""
+
+    minutes: float = 5.0
+    """Time budget of the optimisation; rates are scheduled by it."""
+    steps: int | None = None
+    """Fixed number of steps instead of a time budget: reproducible on any machine."""
+    long_side: int = 256
+    """Resolution that is fitted, pixels."""
+    head_gaussians: int = 12_000
+    hair_gaussians: int = 4_000
+    torso_gaussians: int = 6_000
+    expression_rank: int = 10
+    """Number of expression components that drive the linear maps."""
+    seed: int = 0
+    checkpoint_seconds: float = 20.0
+    """At most this much work is lost when the process is killed."""
+    frame_cache_mb: int = 512
+    """Decoded frames kept in memory."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    rates: RateConfig = field(default_factory=RateConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    limits: LimitConfig = field(default_factory=LimitConfig)
+
+
+PRESETS = {
+    "minute": FitConfig(minutes=1.0),
+    "standard": FitConfig(),
+}

@@ -1,0 +1,162 @@
+"""`fit`: from a capture to an avatar folder, within a time budget, resumable at any moment."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avatar.driving import DrivingSpace
+from avatar.errors import FormatMismatch, Interrupted
+from avatar.files import (
+    check_output_folder,
+    disk_errors,
+    load_tensors,
+    partial_folder,
+    publish_folder,
+    read_json,
+    save_tensors,
+    write_json,
+)
+from avatar.fitting.config import FitConfig
+from avatar.fitting.frames import FrameStore, Split, split_frames
+from avatar.fitting.seeding import Seeder
+from avatar.fitting.stages import check_budget
+from avatar.fitting.trainer import Trainer
+from avatar.head import load_head
+from avatar.layers import Layers
+from avatar.model import Avatar, load
+from avatar.progress import note, progress
+from avatar.types import Capture
+
+JOB_SCHEMA = "visavis.fit-job/1"
+
+
+def fit(
+    capture: Capture,
+    output: str | Path,
+    config: FitConfig | None = None,
+    *,
+    overwrite: bool = False,
+) -> Avatar:
+    """Fit an avatar to a capture and write it to a folder.
+
+    An interrupted fit goes on where it was when the same call is made again.
+
+    Args:
+        capture: a tracked clip, e.g. `preprocess.CaptureFolder.load(path)`.
+        output: folder of the avatar; must be new, empty, or an older avatar with `overwrite`.
+
+    Raises:
+        BadInput: the output can't be written, or the capture has too few tracked frames.
+        Interrupted: Ctrl-C; the state is saved beside `output`.
+    """
+    config, output = config or FitConfig(), Path(output)
+    check_budget(config.minutes, config.steps)
+    check_output_folder(output, "avatar.json", overwrite)
+    trainer = _make_trainer(capture, config)
+    folder = _job_folder(output, capture, config)
+    checkpoint = folder / "checkpoint.safetensors"
+    if checkpoint.exists():
+        trainer.restore(*load_tensors(checkpoint, "the fit"))
+        note(f"resuming at step {trainer.step}, {trainer.share:.0%} of the budget")
+    try:
+        _train(trainer, checkpoint)
+    except KeyboardInterrupt:
+        save_tensors(checkpoint, *trainer.state())
+        raise Interrupted(
+            f"interrupted at step {trainer.step}, {trainer.share:.0%} of the budget; nothing is lost",
+            fix="run the same command again to go on",
+        ) from None
+    checkpoint.unlink(missing_ok=True)
+    with disk_errors(output):
+        _publish(trainer, capture, output)
+    return load(output)
+
+
+def _make_trainer(capture: Capture, config: FitConfig) -> Trainer:
+    head = load_head(capture.head_name)
+    split = split_frames(capture.motion, capture.tracked, config.split)
+    frames = FrameStore(capture, config.long_side, config.frame_cache_mb)
+    driving = DrivingSpace.of(capture.motion[split.train], config.expression_rank)
+    neutral = torch.from_numpy(capture.neutral)
+    layers = Seeder(head, neutral, capture.motion, frames, split.train, driving, config).layers()
+    avatar = Avatar(
+        head, neutral, layers, driving, capture.background, capture.camera, capture.motion,
+        audio_path=capture.audio_path,
+    )  # fmt: skip
+    return Trainer(avatar, avatar.prepare(capture.motion), frames, split, config)
+
+
+def _job_folder(output: Path, capture: Capture, config: FitConfig) -> Path:
+    """The partial folder of this very job; one that belongs to another capture or config is started afresh."""
+    folder = partial_folder(output)
+    job = {"schema": JOB_SCHEMA, "capture": capture.content_hash, "config": asdict(config)}
+    try:
+        same = folder.exists() and read_json(folder / "job.json", JOB_SCHEMA, "an unfinished fit") == job
+    except (FormatMismatch, OSError):
+        same = False
+    if not same:
+        if folder.exists():
+            note(f"an unfinished fit of another capture or config at {folder} is discarded")
+        shutil.rmtree(folder, ignore_errors=True)
+        with disk_errors(folder):
+            folder.mkdir(parents=True)
+        write_json(folder / "job.json", job)
+    return folder
+
+
+def _train(trainer: Trainer, checkpoint: Path) -> None:
+    last_saved = time.monotonic()
+    with progress("fit", 1.0) as bar:
+        while trainer.share < 1:
+            trainer.train_step()
+            trainer.validate_if_due()
+            if time.monotonic() - last_saved > trainer.config.checkpoint_seconds:
+                save_tensors(checkpoint, *trainer.state())
+                last_saved = time.monotonic()
+            if trainer.step % 10 == 0:
+                bar.update(trainer.share, f"step {trainer.step} loss {trainer.loss:.4f} PSNR {trainer.train_psnr:.2f}")
+
+
+def _publish(trainer: Trainer, capture: Capture, output: Path) -> None:
+    best = trainer.best
+    assert best is not None, "the budget ends with a validation"
+    avatar = replace(
+        trainer.avatar, layers=Layers.from_tensors(best.tensors).with_colors_clamped(), info=_info(trainer, capture)
+    )
+    folder = partial_folder(output)
+    avatar.save(folder)
+    (folder / "job.json").unlink()
+    publish_folder(output)
+
+
+def _info(trainer: Trainer, capture: Capture) -> dict:
+    split: Split = trainer.split
+    frames = {name: [int(i[0]), int(i[-1])] if len(i) else [] for name, i in vars(split).items()}
+    best = trainer.best
+    return {
+        "config": asdict(trainer.config),
+        "seed": trainer.config.seed,
+        "capture": {"path": str(capture.path.resolve()), "content_hash": capture.content_hash},
+        "split": frames,
+        "fit": {
+            "steps": trainer.step,
+            "seconds": round(trainer.seconds, 2),
+            "gaussians": sum(len(layer.means) for layer in (trainer.layers.head, trainer.layers.torso)),
+            "train_psnr": _finite(trainer.train_psnr),
+            "validation_psnr": _finite(best.psnr if best else float("nan")),
+            "best_step": best.step if best else 0,
+            "fit_size": [trainer.frames.camera.width, trainer.frames.camera.height],
+            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        },
+    }
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 3) if np.isfinite(value) else None

@@ -1,0 +1,97 @@
+"""The stages of a fit: what each changes in the loop, as objects with hooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from avatar.errors import BadInput
+
+if TYPE_CHECKING:
+    from avatar.fitting.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the budget, up to `until` (share of it)."""
+
+    name: str
+    until: float
+    refine_motion: bool
+    """Let the tracked parameters of the training frames move."""
+    relocate_every: int | None
+    """Move dead Gaussians to where the error is, every so many steps."""
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Called after each optimiser step."""
+        if self.relocate_every and trainer.step % self.relocate_every == 0:
+            relocate(trainer)
+        if trainer.step % CONSTRAIN_EVERY == 0:
+            constrain(trainer)
+
+
+STAGES = (
+    Stage("rough", until=0.1, refine_motion=False, relocate_every=None),
+    Stage("grow", until=0.7, refine_motion=True, relocate_every=400),
+    Stage("settle", until=1.0, refine_motion=True, relocate_every=None),
+)
+CONSTRAIN_EVERY = 50
+DEAD_OPACITY = 0.03
+MAX_RELOCATED_SHARE = 0.1
+
+
+def stage_at(share: float) -> Stage:
+    """The stage that is on when `share` of the budget is spent."""
+    return next((s for s in STAGES if share < s.until), STAGES[-1])
+
+
+@torch.no_grad()
+def constrain(trainer: Trainer) -> None:
+    """Leashes: offsets, linear maps and scales stay where the mesh can vouch for them."""
+    limits, head, torso = trainer.config.limits, trainer.layers.head, trainer.layers.torso
+    norm = head.means.norm(dim=1).clamp(min=1e-9)
+    head.means.mul_((trainer.offset_limits / norm).clamp(max=1)[:, None])
+    norm = head.map_means.flatten(1).norm(dim=1).clamp(min=1e-9)
+    head.map_means.mul_((limits.map_norm_m / norm).clamp(max=1)[:, None, None])
+    low = torch.log(torch.tensor(limits.min_scale_m))
+    head.log_scales.clamp_(low, torch.log(torch.tensor(limits.max_scale_m)))
+    torso.log_scales.clamp_(low, torch.log(torch.tensor(limits.max_torso_scale_m)))
+
+
+@torch.no_grad()
+def relocate(trainer: Trainer) -> None:
+    """Move transparent head Gaussians beside ones with large positional gradients (3DGS-MCMC, Kheradmand et al. 2024:
+    fixed count, and the opacity of the pair is chosen so that together they look like the one before)."""
+    head, need = trainer.layers.head, trainer.gradient_sum
+    opacity = torch.sigmoid(head.opacity_logits)
+    dead = torch.nonzero(opacity < DEAD_OPACITY)[:, 0][: int(MAX_RELOCATED_SHARE * len(opacity))]
+    score = need * opacity * (opacity >= DEAD_OPACITY)
+    count = min(len(dead), int((score > 0).sum()))
+    if count:
+        dead = dead[:count]
+        source = torch.multinomial(score, count, replacement=False, generator=trainer.generator)
+        new_opacity = (1 - (1 - opacity[source]).sqrt()).clamp(0.02, 0.98)
+        jitter = torch.randn(count, 3, generator=trainer.generator) * head.log_scales[source].exp() * 0.5
+        for name in ("triangles", "barycentrics", "means", "quats", "colors", "map_means", "map_opacities"):
+            tensor = getattr(head, name)
+            tensor[dead] = tensor[source]
+        head.means[dead] += jitter
+        trainer.offset_limits[dead] = trainer.offset_limits[source]
+        head.log_scales[source] -= 0.2
+        head.log_scales[dead] = head.log_scales[source]
+        logits = torch.logit(new_opacity)
+        head.opacity_logits[source], head.opacity_logits[dead] = logits, logits
+        trainer.forget_moments("head.", dead)
+    need.zero_()
+
+
+def check_budget(minutes: float, steps: int | None) -> None:
+    """Raises BadInput for a budget that can't fit anything."""
+    if (steps is not None and steps < 1) or (steps is None and not 0 < minutes < 10_000):
+        raise BadInput(
+            "the fitting budget is out of range",
+            expected="--minutes above 0, or --steps of at least 1",
+            got=f"--minutes {minutes} --steps {steps}",
+        )

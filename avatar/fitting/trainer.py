@@ -1,0 +1,218 @@
+"""The fitting loop: render a training frame, compare, step; state that can be checkpointed at any step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar.driving import PreparedMotion, perturb
+from avatar.evaluation.metrics import psnr
+from avatar.fitting.config import FitConfig
+from avatar.fitting.frames import FrameStore, Split
+from avatar.fitting.refine import MotionRefiner
+from avatar.fitting.stages import stage_at
+from avatar.layers import Layers
+from avatar.model import Avatar
+from avatar.types import Gaussians, RenderOutput
+from cuda_ext import ops
+
+AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.9
+"""The anytime result is a running average of the weights: it is as good as one with decayed rates."""
+VALIDATIONS = 12
+MAX_VALIDATION_FRAMES = 12
+
+
+@dataclass
+class Best:
+    """The averaged state that did best on the validation slice."""
+
+    psnr: float
+    step: int
+    tensors: dict[str, Tensor]
+
+
+class Trainer:
+    """One fit in progress. `layers` are optimised in place; `average` is what is validated and published."""
+
+    def __init__(self, avatar: Avatar, prepared: PreparedMotion, frames: FrameStore, split: Split, config: FitConfig):
+        self.avatar, self.prepared, self.frames, self.split, self.config = avatar, prepared, frames, split, config
+        self.plate = torch.from_numpy(frames.scaled(avatar.background)).float() / 255
+        self.layers = avatar.layers.copy()
+        self.average = self.layers.copy()
+        self.refiner = MotionRefiner(len(prepared), config.rates)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        n_surface = config.head_gaussians
+        self.offset_limits = torch.full((len(self.layers.head.means),), config.limits.offset_m)
+        seeded = self.layers.head.means[n_surface:].norm(dim=1)
+        self.offset_limits[n_surface:] = seeded + config.limits.hair_offset_m * 0.2
+        self.gradient_sum = torch.zeros(len(self.layers.head.means))
+        self.step, self.seconds, self.train_psnr, self.loss = 0, 0.0, float("nan"), float("nan")
+        self.best: Best | None = None
+        self._queue: list[int] = []
+        self._validated = 0
+        self._build_optimizer()
+
+    # -- budget -------------------------------------------------------------------------------------------------------
+    @property
+    def share(self) -> float:
+        """How much of the budget is spent, 0..1."""
+        if self.config.steps is not None:
+            return min(self.step / self.config.steps, 1.0)
+        return min(self.seconds / (60 * self.config.minutes), 1.0)
+
+    @property
+    def decay(self) -> float:
+        """Factor on all rates: 1 for the first tenth, then exponentially down to `final_share`."""
+        return self.config.rates.final_share ** max(0.0, (self.share - 0.1) / 0.9)
+
+    # -- optimisation -------------------------------------------------------------------------------------------------
+    def _build_optimizer(self) -> None:
+        r = self.config.rates
+        special = {"torso.means": r.torso_means, "torso.map_means": r.torso_map}
+        self.trainable = {
+            name: t.requires_grad_(True)
+            for name, t in self.layers.tensors().items()
+            if t.is_floating_point() and name != "head.barycentrics"
+        }
+        self.base_rates = {n: special.get(n, getattr(r, n.split(".")[1])) for n in self.trainable}
+        groups = [{"params": [t], "lr": self.base_rates[name]} for name, t in self.trainable.items()]
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
+
+    def train_step(self) -> None:
+        """One step on one training frame."""
+        started = time.perf_counter()
+        index = self._next_frame()
+        stage = stage_at(self.share)
+        for group, rate in zip(self.optimizer.param_groups, self.base_rates.values(), strict=True):
+            group["lr"] = rate * self.decay
+        target, mask = self.frames[index]
+        delta = self.refiner.leaf(index, stage.refine_motion)
+        gaussians = self._gaussians(self.layers, index, delta)
+        gaussians.means.retain_grad()
+        output = self._rasterize(gaussians)
+        loss = self._loss(output, target, mask)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.gradient_sum += gaussians.means.grad[: len(self.gradient_sum)].norm(dim=1)  # type: ignore[index]
+        if stage.refine_motion and delta.grad is not None:
+            self.refiner.update(index, delta.grad, self.decay)
+        self.step += 1
+        stage.after_step(self)
+        if self.step % AVERAGE_EVERY == 0:
+            self._update_average()
+        self.loss = loss.item() if self.step == 1 else 0.98 * self.loss + 0.02 * loss.item()
+        self.seconds += time.perf_counter() - started
+
+    def _next_frame(self) -> int:
+        if not self._queue:
+            order = torch.randperm(len(self.split.train), generator=self.generator)
+            self._queue = self.split.train[order.numpy()].tolist()
+        return self._queue.pop()
+
+    def _gaussians(self, layers: Layers, index: int, delta: Tensor) -> Gaussians:
+        params = perturb(self.prepared.params(index), delta)
+        features = self.prepared.features[index], self.prepared.torso_features[index]
+        return layers.gaussians(self.avatar.head, self.avatar.neutral, params, *features)
+
+    def _rasterize(self, g: Gaussians) -> RenderOutput:
+        c = self.frames.camera
+        return RenderOutput(
+            *ops.rasterize(
+                g.means, g.quats_wxyz, g.scales, g.opacities, g.colors, width=c.width, height=c.height,
+                fx=c.fx, fy=c.fy, cx=c.cx, cy=c.cy, T_camera_world=c.T_camera_world,
+            )
+        )  # fmt: skip
+
+    def _loss(self, output: RenderOutput, target: Tensor, mask: Tensor) -> Tensor:
+        weights, behind = self.config.losses, self.plate
+        if torch.rand((), generator=self.generator) < weights.backdrop_share:
+            behind = torch.rand(3, generator=self.generator)
+            target = mask[..., None] * target + (1 - mask[..., None]) * behind
+        image = output.rgb + (1 - output.alpha)[..., None] * behind
+        if behind is self.plate:
+            error = psnr(image.detach(), target)
+            self.train_psnr = error if np.isnan(self.train_psnr) else 0.98 * self.train_psnr + 0.02 * error
+        return ops.photometric_loss(image, target, weights.ssim) + weights.mask * (output.alpha - mask).abs().mean()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(AVERAGE_DECAY, self.step / (self.step + 10 * AVERAGE_EVERY))
+        for name, averaged in self.average.tensors().items():
+            source = self.layers.tensors()[name]
+            averaged.lerp_(source, 1 - decay) if name in self.trainable else averaged.copy_(source)
+
+    def forget_moments(self, prefix: str, rows: Tensor) -> None:
+        """Zero the optimiser's memory of Gaussians that now stand elsewhere; the average follows at once."""
+        averaged = self.average.tensors()
+        for name, tensor in self.trainable.items():
+            if name.startswith(prefix):
+                averaged[name][rows] = tensor.detach()[rows]
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    if moment in self.optimizer.state[tensor]:
+                        self.optimizer.state[tensor][moment][rows] = 0
+
+    # -- validation ---------------------------------------------------------------------------------------------------
+    def validate_if_due(self) -> None:
+        """Score the averaged weights on the validation slice a few times over the budget; keep the best."""
+        due = int(self.share * VALIDATIONS)
+        if due <= self._validated and self.share < 1:
+            return
+        self._validated = due
+        score = self.validate()
+        if self.best is None or score >= self.best.psnr:
+            self.best = Best(score, self.step, self.average.copy().tensors())
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Mean PSNR of the averaged weights over the validation slice, tracker poses, full frame."""
+        slice_ = self.split.validation if len(self.split.validation) else self.split.train[-1:]
+        chosen = slice_[np.linspace(0, len(slice_) - 1, min(len(slice_), MAX_VALIDATION_FRAMES)).astype(int)]
+        scores = []
+        for index in chosen.tolist():
+            output = self._rasterize(self._gaussians(self.average, index, torch.zeros(6)))
+            image = output.rgb + (1 - output.alpha)[..., None] * self.plate
+            scores.append(psnr(image.clamp(0, 1), self.frames[index][0]))
+        return float(np.mean(scores))
+
+    # -- checkpoint ---------------------------------------------------------------------------------------------------
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Everything needed to go on: tensors, and JSON metadata."""
+        tensors = {f"layers.{k}": v for k, v in self.layers.tensors().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.tensors().items()}
+        tensors |= {f"refiner.{k}": v for k, v in self.refiner.tensors().items()}
+        if self.best:
+            tensors |= {f"best.{k}": v for k, v in self.best.tensors.items()}
+        for name, parameter in self.trainable.items():
+            for moment, value in self.optimizer.state[parameter].items():
+                tensors[f"adam.{moment}.{name}"] = value
+        tensors |= {"offset_limits": self.offset_limits, "gradient_sum": self.gradient_sum}
+        tensors |= {"generator": self.generator.get_state(), "queue": torch.tensor(self._queue, dtype=torch.int64)}
+        numbers = {name: getattr(self, name) for name in ("step", "seconds", "train_psnr", "loss", "_validated")}
+        best = {"psnr": self.best.psnr, "step": self.best.step} if self.best else None
+        return tensors, {"numbers": numbers, "best": best}
+
+    def restore(self, tensors: dict[str, Tensor], metadata: dict) -> None:
+        """Inverse of `state`."""
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.layers, self.average = Layers.from_tensors(under("layers.")), Layers.from_tensors(under("average."))
+        self.refiner.restore(under("refiner."))
+        self._build_optimizer()
+        for name, parameter in self.trainable.items():
+            state = {m: tensors.get(f"adam.{m}.{name}") for m in ("step", "exp_avg", "exp_avg_sq")}
+            if state["step"] is not None:
+                self.optimizer.state[parameter] = state
+        self.offset_limits, self.gradient_sum = tensors["offset_limits"], tensors["gradient_sum"]
+        self.generator.set_state(tensors["generator"])
+        self._queue = tensors["queue"].tolist()
+        for name, value in metadata["numbers"].items():
+            setattr(self, name, value)
+        if metadata["best"]:
+            self.best = Best(**metadata["best"], tensors=under("best."))

@@ -1,0 +1,112 @@
+"""The layers of an avatar: Gaussians on the head (face, mouth interior, hair), torso Gaussians, a background plate.
+
+Head and torso are rasterised together, so that depth decides between them, and composited over the background.
+All tensors here are raw (log scales, opacity logits): this is what is optimised and stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from avatar.head.model import HeadModel
+from avatar.rig import posed_vertices
+from avatar.types import Gaussians, HeadParams
+from cuda_ext import ops
+
+
+@dataclass(frozen=True)
+class HeadLayer:
+    """n Gaussians in triangle-local frames (x along the first edge, z along the normal), with linear maps of k driving
+    features (see `avatar.driving`): GPAvatar-style per-Gaussian linear deformation."""
+
+    triangles: Int[Tensor, " n"]
+    barycentrics: Float[Tensor, "n 3"]
+    means: Float[Tensor, "n 3"]
+    """Offset from the barycentric point in the triangle's frame, metres."""
+    quats: Float[Tensor, "n 4"]
+    log_scales: Float[Tensor, "n 3"]
+    opacity_logits: Float[Tensor, " n"]
+    colors: Float[Tensor, "n 3"]
+    map_means: Float[Tensor, "n 3 k"]
+    """Metres per unit of each driving feature."""
+    map_opacities: Float[Tensor, "n k"]
+    """Logits per unit of each driving feature."""
+
+    def gaussians(
+        self, vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], features: Float[Tensor, " k"]
+    ) -> Gaussians:
+        """World Gaussians on posed vertices."""
+        local = self.means + self.map_means @ features
+        means, quats = ops.bind(vertices, faces, self.triangles, self.barycentrics, local, self.quats)
+        opacities = torch.sigmoid(self.opacity_logits + self.map_opacities @ features)
+        return Gaussians(means, quats, torch.exp(self.log_scales), opacities, self.colors)
+
+
+@dataclass(frozen=True)
+class TorsoLayer:
+    """n Gaussians in the world that follow the smoothed head pose through a linear map of kt features."""
+
+    means: Float[Tensor, "n 3"]
+    quats: Float[Tensor, "n 4"]
+    log_scales: Float[Tensor, "n 3"]
+    opacity_logits: Float[Tensor, " n"]
+    colors: Float[Tensor, "n 3"]
+    map_means: Float[Tensor, "n 3 kt"]
+
+    def gaussians(self, torso_features: Float[Tensor, " kt"]) -> Gaussians:
+        """World Gaussians of one frame."""
+        means = self.means + self.map_means @ torso_features
+        return Gaussians(means, self.quats, torch.exp(self.log_scales), torch.sigmoid(self.opacity_logits), self.colors)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Everything that is optimised for one person."""
+
+    head: HeadLayer
+    torso: TorsoLayer
+
+    def gaussians(
+        self,
+        model: HeadModel,
+        neutral: Float[Tensor, "v 3"],
+        params: HeadParams,
+        features: Float[Tensor, " k"],
+        torso_features: Float[Tensor, " kt"],
+    ) -> Gaussians:
+        """World Gaussians of one frame: the head's, then the torso's; differentiable."""
+        vertices = posed_vertices(model, neutral, params)
+        head = self.head.gaussians(vertices, model.faces, features)
+        return Gaussians.cat([head, self.torso.gaussians(torso_features)])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors under flat names such as `head.means`."""
+        return {
+            f"{layer.name}.{f.name}": getattr(getattr(self, layer.name), f.name)
+            for layer in fields(self)
+            for f in fields(getattr(self, layer.name))
+        }
+
+    @staticmethod
+    def from_tensors(tensors: dict[str, Tensor]) -> Layers:
+        """Inverse of `tensors`; further names are ignored."""
+
+        def build(kind, prefix):
+            return kind(**{f.name: tensors[f"{prefix}.{f.name}"] for f in fields(kind)})
+
+        return Layers(build(HeadLayer, "head"), build(TorsoLayer, "torso"))
+
+    def copy(self) -> Layers:
+        """A detached copy that later optimisation does not touch."""
+        return Layers.from_tensors({name: t.detach().clone() for name, t in self.tensors().items()})
+
+    def with_colors_clamped(self) -> Layers:
+        """Colours held in [0, 1], as splat files and 8-bit pictures expect them."""
+        return Layers(
+            replace(self.head, colors=self.head.colors.clamp(0, 1)),
+            replace(self.torso, colors=self.torso.colors.clamp(0, 1)),
+        )

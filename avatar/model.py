@@ -1,0 +1,178 @@
+"""A fitted avatar: loading, saving, and turning a motion into pictures.
+
+On disk an avatar is a folder: `avatar.json` (schema, config, camera, metrics), `avatar.safetensors` (layers, driving
+space, background), `motion.npz` (the person's own track) and, if the video had sound, `audio.wav`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from avatar import __version__
+from avatar.assets import sha256_file
+from avatar.driving import DrivingSpace, PreparedMotion
+from avatar.errors import BadInput, FormatMismatch
+from avatar.files import load_tensors, read_json, save_tensors, write_json
+from avatar.head import load_head
+from avatar.head.model import HeadModel
+from avatar.layers import Layers
+from avatar.motion.motion_io import load_motion, save_motion
+from avatar.renderer import render
+from avatar.types import Camera, Gaussians, HeadParams, Motion, RenderOutput
+
+SCHEMA = "visavis.avatar/1"
+Background = str | tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """One person's head, fitted."""
+
+    head: HeadModel
+    neutral: Float[Tensor, "v 3"]
+    layers: Layers
+    driving: DrivingSpace
+    background: UInt8[np.ndarray, "h w 3"]
+    """Clean plate as seen by `camera`."""
+    camera: Camera
+    """The capturing camera; its frame is the world."""
+    own_motion: Motion
+    info: dict = field(default_factory=dict)
+    """Config, seed, source, split and metrics, as in `avatar.json`."""
+    path: Path | None = None
+    audio_path: Path | None = None
+
+    @cached_property
+    def head_center(self) -> Float[np.ndarray, "3"]:
+        """World point around which cameras turn: the middle of the head in its mean pose."""
+        return self.driving.mean_translation.numpy().astype(np.float64)
+
+    @property
+    def content_hash(self) -> str:
+        """Checksum of the avatar's tensors on disk; empty for one that was not saved."""
+        return sha256_file(self.path / "avatar.safetensors") if self.path else ""
+
+    def default_params(self) -> HeadParams:
+        """Rest expression at the mean pose."""
+        return self.driving.params_at_rest()
+
+    def prepare(self, motion: Motion, *, foreign: bool = False, expression_is_relative: bool = True) -> PreparedMotion:
+        """Bring a motion into this avatar's driving space.
+
+        Args:
+            motion: the avatar's own track, sliders (absolute values), or somebody else's.
+            foreign: the motion comes from another head or driver and is retargeted around this person's mean.
+            expression_is_relative: see `DrivingSpace.retarget`.
+        """
+        if foreign:
+            motion = self.driving.retarget(motion, expression_is_relative=expression_is_relative)
+        return self.driving.prepare(motion)
+
+    def gaussians(self, prepared: PreparedMotion, index: int) -> Gaussians:
+        """World Gaussians of one frame: head, then torso."""
+        features = prepared.features[index], prepared.torso_features[index]
+        return self.layers.gaussians(self.head, self.neutral, prepared.params(index), *features)
+
+    def plate(self, camera: Camera, background: Background) -> Tensor | None:
+        """What lies behind: the clean plate scaled to cover the picture, a colour, or nothing.
+
+        The plate is a picture at infinity: it does not turn with the camera, as no view of it from aside exists.
+        """
+        if background == "none":
+            return None
+        if background == "plate":
+            return torch.from_numpy(cover(self.background, camera.width, camera.height)).float() / 255
+        if isinstance(background, str):
+            raise BadInput(f"unknown background {background!r}", expected="plate, none or three numbers in 0..1")
+        return torch.tensor(background, dtype=torch.float32)
+
+    @torch.inference_mode()
+    def render_frame(
+        self, prepared: PreparedMotion, index: int, camera: Camera, background: Background = "plate"
+    ) -> RenderOutput:
+        """One frame from any camera, as float tensors."""
+        return render(self.gaussians(prepared, index), camera, background=self.plate(camera, background))
+
+    def frame(
+        self, prepared: PreparedMotion, index: int, camera: Camera, background: Background = "plate"
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """One frame from any camera, as an 8-bit RGB picture."""
+        return to_uint8(self.render_frame(prepared, index, camera, background).rgb)
+
+    def render(self, motion: str | Motion = "own", camera: Camera | None = None, frame: int = 0):
+        """The API's short form: one 8-bit RGB frame of a motion (default: the person's own track and camera)."""
+        prepared = self.prepare(self.own_motion) if isinstance(motion, str) else self.prepare(motion, foreign=True)
+        return self.frame(prepared, frame, camera or self.camera)
+
+    def save(self, folder: Path) -> None:
+        """Write the avatar's files into an existing folder."""
+        driving = {f"driving.{f.name}": getattr(self.driving, f.name) for f in fields(self.driving)}
+        plate = torch.from_numpy(self.background)
+        tensors = self.layers.tensors() | driving | {"neutral": self.neutral, "background": plate}
+        save_tensors(folder / "avatar.safetensors", tensors)
+        save_motion(folder / "motion.npz", self.own_motion)
+        if self.audio_path:
+            shutil.copyfile(self.audio_path, folder / "audio.wav")
+        camera = {k: v for k, v in asdict(self.camera).items() if k != "T_camera_world"}
+        head = {"name": self.head.name, "content_hash": self.head.content_hash}
+        content = {"schema": SCHEMA, "tool_version": __version__, "head": head, "camera": camera, **self.info}
+        write_json(folder / "avatar.json", content)
+
+
+def load(path: str | Path) -> Avatar:
+    """Open an avatar folder.
+
+    Raises:
+        BadInput: no such folder, or not an avatar.
+        FormatMismatch: another schema, a damaged file, or another version of the head model.
+    """
+    path = Path(path)
+    content = read_json(path / "avatar.json", SCHEMA, "an avatar")
+    tensors, _ = load_tensors(path / "avatar.safetensors", "the avatar")
+    head = load_head(content["head"]["name"])
+    if head.content_hash != content["head"]["content_hash"]:
+        raise FormatMismatch(
+            f"{path} was fitted on another version of the head model {head.name}",
+            expected=content["head"]["content_hash"],
+            got=head.content_hash,
+            fix="fit the avatar again with this version, or install the one that made it",
+        )
+    try:
+        driving = DrivingSpace(**{f.name: tensors[f"driving.{f.name}"] for f in fields(DrivingSpace)})
+        layers, neutral, background = Layers.from_tensors(tensors), tensors["neutral"], tensors["background"].numpy()
+    except KeyError as e:
+        raise FormatMismatch(f"{path}/avatar.safetensors lacks {e}", fix="fit the avatar again") from e
+    camera = Camera(**content["camera"])
+    info = {k: v for k, v in content.items() if k not in ("schema", "tool_version", "head", "camera")}
+    audio = path / "audio.wav"
+    return Avatar(
+        head, neutral, layers, driving, background, camera, load_motion(path / "motion.npz"), info, path,
+        audio if audio.exists() else None,
+    )  # fmt: skip
+
+
+def cover(image: UInt8[np.ndarray, "h w 3"], width: int, height: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Scale a picture so that it covers width x height, and cut the middle."""
+    import cv2
+
+    h, w = image.shape[:2]
+    if (w, h) == (width, height):
+        return image
+    s = max(width / w, height / h)
+    size = (max(width, round(w * s)), max(height, round(h * s)))
+    big = cv2.resize(image, size, interpolation=cv2.INTER_AREA if s < 1 else cv2.INTER_LINEAR)
+    y, x = (big.shape[0] - height) // 2, (big.shape[1] - width) // 2
+    return np.ascontiguousarray(big[y : y + height, x : x + width])
+
+
+def to_uint8(rgb: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """[0, 1] floats to 8 bits, rounded."""
+    return rgb.clamp(0, 1).mul(255).add_(0.5).to(torch.uint8).numpy()

@@ -1,0 +1,31 @@
+"""From head parameters to mesh vertices in the world, and to the pixels that the mesh covers."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from avatar.head.model import HeadModel
+from avatar.types import Camera, HeadParams
+
+
+def posed_vertices(head: HeadModel, neutral: Float[Tensor, "v 3"], params: HeadParams) -> Float[Tensor, "v 3"]:
+    """World vertices of one person's head in one pose; differentiable in the parameters."""
+    joints = params.joints if params.joints.any() else None
+    local = head.vertices(neutral, params.expression, joints)
+    return local @ params.rotation.T + params.translation
+
+
+def head_silhouette(
+    vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], camera: Camera
+) -> Bool[np.ndarray, "h w"]:
+    """Pixels that a posed mesh covers; `vertices` in the camera's frame."""
+    import cv2
+
+    points = vertices.numpy()
+    uv = points[:, :2] / np.maximum(points[:, 2:], 1e-3) * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+    canvas = np.zeros((camera.height, camera.width), np.uint8)
+    for triangle in np.round(uv).astype(np.int32)[faces.numpy()]:
+        cv2.fillConvexPoly(canvas, triangle, 1)
+    return canvas > 0
