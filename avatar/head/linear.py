@@ -1,4 +1,4 @@
-"""`LinearHead`: the one concrete `HeadModel`. Blendshapes plus linear blend skinning over four joints, on any device."""
+"""`LinearHead`, the one concrete `HeadModel`: blendshapes plus linear blend skinning over four joints."""
 
 from __future__ import annotations
 
