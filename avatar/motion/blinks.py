@@ -1,0 +1,69 @@
+"""Eyes and head by rule: seeded blinks, gaze and slow head sway, each a function of (seed, time) alone.
+
+Blink shape and rate after VanderWerf et al. 2003 (closing about 80 ms, opening about 150 ms, speakers blink every 3 to
+5 s); a fixation lasts about a second, and the eyes counter-rotate against the head (vestibulo-ocular reflex).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+FULL_GAZE_DEGREES = 30.0
+"""Turn of the eye at full strength of an `eyeLook*` action."""
+_CLOSE, _HOLD, _OPEN = 0.08, 0.04, 0.15
+_SACCADE_SECONDS = 0.04
+
+
+def blink_track(seconds: Float[np.ndarray, " t"], seed: int, every_seconds: float = 4.0) -> Float[np.ndarray, " t"]:
+    """Lid closure in [0, 1] at rising times; gaps are gamma-distributed around `every_seconds`, 1 s at the least."""
+    rng = np.random.default_rng([seed, 1])
+    track, onset = np.zeros(len(seconds)), float(rng.gamma(2.0, every_seconds / 4))
+    while onset < seconds[-1]:
+        t = seconds - onset
+        closing, opening = _smoothstep(t / _CLOSE), _smoothstep((t - _CLOSE - _HOLD) / _OPEN)
+        track = np.maximum(track, closing - opening)
+        onset += 1.0 + float(rng.gamma(3.0, max(every_seconds - 1.0, 0.1) / 3.0))
+    return track
+
+
+def gaze_track(seconds: Float[np.ndarray, " t"], seed: int) -> Float[np.ndarray, "t 2"]:
+    """Direction of looking (to the subject's left, up), degrees from straight ahead: fixations joined by saccades."""
+    rng = np.random.default_rng([seed, 2])
+    track, start, now = np.zeros((len(seconds), 2)), 0.0, np.zeros(2)
+    while start < seconds[-1]:
+        # Every other fixation returns to the listener.
+        target = np.zeros(2) if now.any() else rng.normal(0, (3.0, 1.8)).clip(-6, 6)
+        share = _smoothstep((seconds - start) / _SACCADE_SECONDS)[:, None]
+        track = (1 - share) * track + share * target
+        now, start = target, start + 0.25 + float(rng.gamma(2.0, 0.5))
+    return track
+
+
+def head_track(seconds: Float[np.ndarray, " t"], seed: int, limit_degrees: float = 4.0) -> Float[np.ndarray, "t 3"]:
+    """Slow sway (yaw to the subject's left, pitch down, roll to the subject's left shoulder), degrees.
+
+    A sum of sines of 0.05 to 0.45 Hz with seeded phases: smooth, never beyond the limit, the same at any frame rate.
+    """
+    rng = np.random.default_rng([seed, 3])
+    hz = rng.uniform(0.05, 0.45, (5, 3))
+    phase = rng.uniform(0, 2 * np.pi, (5, 3))
+    weights = 0.1 / (0.1 + hz)
+    sway = (weights * np.sin(2 * np.pi * hz * seconds[:, None, None] + phase)).sum(1) / weights.sum(0)
+    return sway * limit_degrees * np.array([1.0, 0.7, 0.45])
+
+
+def gaze_actions(left_degrees, up_degrees) -> dict[str, Float[np.ndarray, " t"]]:
+    """The eight `eyeLook*` actions of a gaze direction (scalars or tracks), degrees to the subject's left and up."""
+    left = np.asarray(left_degrees, dtype=np.float64) / FULL_GAZE_DEGREES
+    up = np.asarray(up_degrees, dtype=np.float64) / FULL_GAZE_DEGREES
+    to_left, to_right, to_up, to_down = (np.clip(x, 0, 1) for x in (left, -left, up, -up))
+    return {
+        "eyeLookOutLeft": to_left, "eyeLookInRight": to_left, "eyeLookInLeft": to_right, "eyeLookOutRight": to_right,
+        "eyeLookUpLeft": to_up, "eyeLookUpRight": to_up, "eyeLookDownLeft": to_down, "eyeLookDownRight": to_down,
+    }  # fmt: skip
+
+
+def _smoothstep(x: np.ndarray) -> np.ndarray:
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)

@@ -1,0 +1,89 @@
+"""Motion files: one .npz of plain arrays (never pickled), schema `visavis.motion/1`.
+
+Arrays: `schema`, `names` (the 52 actions in order), `timestamps_seconds` t, `expression` t x 52, `joints` t x 4 x 3
+(axis-angle radians), `quats_wxyz` t x 4 (world <- head), `translation` t x 3 (metres).
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from avatar.errors import BadInput, FormatMismatch
+from avatar.head.arkit import ARKIT_NAMES
+from avatar.types import JOINTS, MOTION_FIELDS, N_EXPRESSIONS, Motion
+
+SCHEMA = "visavis.motion/1"
+_SHAPES = {
+    "timestamps_seconds": (),
+    "expression": (N_EXPRESSIONS,),
+    "joints": (len(JOINTS), 3),
+    "quats_wxyz": (4,),
+    "translation": (3,),
+}
+
+
+def save_motion(path: Path, motion: Motion) -> None:
+    """Write a motion; a file of that name is replaced only once the new one is complete.
+
+    Raises:
+        BadInput: the file can't be written.
+    """
+    arrays = {name: getattr(motion, name) for name in MOTION_FIELDS}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            np.savez_compressed(file, schema=np.array(SCHEMA), names=np.array(ARKIT_NAMES), **arrays)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise BadInput(f"cannot write {path}: {error.strerror}", fix="choose another place with -o") from error
+
+
+def load_motion(path: Path) -> Motion:
+    """Read a motion and check that it can be played.
+
+    Raises:
+        BadInput: there is no such file.
+        FormatMismatch: it is no motion file of this schema, or holds impossible values.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise BadInput(f"cannot read the motion {path}", got=error.strerror or str(error)) from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _no_motion(path, f"no .npz of plain arrays: {error}") from error
+    if "schema" not in arrays or str(arrays["schema"]) != SCHEMA:
+        raise _no_motion(path, f"schema {str(arrays.get('schema'))!r}")
+    if tuple(map(str, arrays.get("names", ()))) != ARKIT_NAMES:
+        raise _no_motion(path, "another list of actions")
+    for name, shape in _SHAPES.items():
+        _check(path, name, arrays.get(name), shape, len(arrays.get("timestamps_seconds", ())))
+    times = arrays["timestamps_seconds"].astype(np.float64)
+    if (np.diff(times) <= 0).any():
+        raise _no_motion(path, "timestamps that do not rise")
+    if (np.linalg.norm(arrays["quats_wxyz"], axis=1) < 1e-3).any():
+        raise _no_motion(path, "a rotation of length 0")
+    return Motion(times, *(arrays[name].astype(np.float32) for name in MOTION_FIELDS[1:]))
+
+
+def _check(path: Path, name: str, array: np.ndarray | None, shape: tuple[int, ...], frames: int) -> None:
+    if array is None or array.shape != (frames, *shape) or not frames or not np.issubdtype(array.dtype, np.number):
+        got = "nothing" if array is None else f"{array.dtype} {array.shape}"
+        raise _no_motion(path, f"{name}: {got}, where {('t', *shape)} numbers belong")
+    if not np.isfinite(array).all():
+        raise _no_motion(path, f"{name} holds a value that is not finite")
+
+
+def _no_motion(path: Path, got: str) -> FormatMismatch:
+    return FormatMismatch(
+        f"{path} is not a usable motion file",
+        expected=f"a .npz of schema {SCHEMA}, as `visavis drive` and `visavis preprocess` write it",
+        got=got,
+        fix="make it again, or give a capture folder instead",
+    )
