@@ -6,6 +6,7 @@ one of the size of the identity. It is damped: bare Gauss-Newton runs away along
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -66,7 +67,7 @@ def solve_joint(
         info = information(person, frames, targets, seen, config)
         step_shared, step_frames = _joint_step(person, frames, targets, seen, info, shared, prior, damping, config)
         trial = shared.moved(step_shared)
-        trial_person = person.with_shape(model.neutral(trial.identity), focal_prior * float(torch.tensor(trial.log_focal).exp()))
+        trial_person = person.with_shape(model.neutral(trial.identity), focal_prior * math.exp(trial.log_focal))
         trial_frames = frames.moved(step_frames, config.expression_bounds)
         trial_seen = project(trial_person, trial_frames, targets)
         before = _total(cost(seen, info.weight, frames, targets, config), shared, prior)
@@ -94,11 +95,9 @@ def _joint_step(
 ) -> tuple[Float[Tensor, " k+1"], Float[Tensor, "t 58"]]:  # fmt: skip
     """One damped step of all unknowns by the Schur complement of the frames' blocks."""
     a, g = normal_equations(person, seen, info, frames, targets, config)
-    a, g = hold_bounds(a, g, frames, config.expression_bounds)
+    a, g, free = hold_bounds(a, g, frames, config.expression_bounds)
     a.diagonal(dim1=1, dim2=2).mul_(1 + damping)
-    b = _coupling(person, seen, info)
-    # A frozen expression couples to nothing.
-    b = b * (g != 0)[..., None]
+    b = _coupling(person, seen, info) * free[..., None]
     c, d = _shared_block(person, seen, info)
     c = c + torch.diag(prior).double()
     c.diagonal().mul_(1 + damping)
@@ -118,7 +117,9 @@ def _coupling(person: Person, seen: Seen, info: Information) -> Float[Tensor, "t
     # The pixel moves away from the principal point with log f.
     focal = _focal_force(person, seen, info)
     force = torch.cat((torch.einsum("tnij,knj->tkni", info.matrix, model.identity), focal[:, None]), 1).flatten(2)
-    return torch.cat((derivative.transpose(1, 2) @ force.transpose(1, 2), (force @ model.expression.flatten(1).T).mT), 1)
+    return torch.cat(
+        (derivative.transpose(1, 2) @ force.transpose(1, 2), (force @ model.expression.flatten(1).T).mT), 1
+    )
 
 
 def _focal_force(person: Person, seen: Seen, info: Information) -> Float[Tensor, "t n 3"]:

@@ -1,24 +1,30 @@
 """A temporal prior on the whole track: accelerations are small, except where the frames insist.
 
-The maximum a posteriori track under per-frame information H_t and independent heavy-tailed accelerations. Second
-differences couple each frame with two on either side, so the system is banded and solving it is linear in the number
-of frames (the Whittaker-Henderson smoother, here with matrix weights and uneven time steps).
+The maximum a posteriori track under the frames' landmark information and independent heavy-tailed (Cauchy)
+accelerations of pose and expression, by damped Gauss-Newton with reweighting. A large acceleration that lasts, as in a
+blink or a consonant, is believed; a lone shiver is not.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.linalg import solveh_banded
+from torch import Tensor
 
 from avatar.types import N_EXPRESSIONS
+from preprocess.tracking.banded import accelerations, solve_track
 from preprocess.tracking.geometry import log_rotation
 from preprocess.tracking.solver import (
     N_POSE,
     Frames,
+    Information,
     Person,
+    Seen,
     Targets,
+    cost,
     hold_bounds,
     information,
     normal_equations,
@@ -26,97 +32,93 @@ from preprocess.tracking.solver import (
 )
 from preprocess.tracking.types import TrackConfig
 
-
-def second_difference_rows(seconds: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t-2 3"]:
-    """Coefficients that turn three neighbouring samples into an acceleration (uneven steps allowed)."""
-    before, after = np.diff(seconds)[:-1], np.diff(seconds)[1:]
-    mean = (before + after) / 2
-    return np.stack((1 / (before * mean), -(1 / before + 1 / after) / mean, 1 / (after * mean)), axis=1)
+MARGIN = 24
+"""Frames that a window borrows on either side; the prior forgets within far fewer."""
 
 
-def smoothing_steps(
-    information: Float[np.ndarray, "t d d"],
-    gradient: Float[np.ndarray, "t d"],
-    acceleration: Float[np.ndarray, "t-2 d"],
-    acceleration_sd: Float[np.ndarray, " d"],
-    seconds: Float[np.ndarray, " t"],
-) -> Float[np.ndarray, "t d"]:
-    """Increments that minimise the frames' quadratic costs plus the acceleration prior.
+@dataclass(frozen=True)
+class _Window:
+    """What stays fixed while a window of t frames is smoothed."""
 
-    Args:
-        information: second derivative of each frame's cost by its d unknowns.
-        gradient: first derivative there.
-        acceleration: of the present track.
-        acceleration_sd: expected size per unknown; larger accelerations are resisted less (Cauchy).
-        seconds: time stamps, increasing.
-    """
-    t, d = gradient.shape
-    rows = second_difference_rows(seconds)
-    precision = 1 / (acceleration_sd**2 * (1 + (acceleration / (3 * acceleration_sd)) ** 2))
-    band = np.zeros((2 * d + 1, t * d))
-    right = -gradient.astype(np.float64)
-    for i in range(d):
-        for j in range(i + 1):
-            band[i - j, j::d] = information[:, i, j]
-    for a in range(3):
-        right[a : t - 2 + a] -= precision * acceleration * rows[:, a, None]
-        for b in range(a, 3):
-            # Sample a of each triple meets sample b: (b - a) frames, so (b - a) d diagonals below the main one.
-            band[(b - a) * d].reshape(t, d)[a : t - 2 + a] += precision * (rows[:, a] * rows[:, b])[:, None]
-    return solveh_banded(band, right.ravel(), lower=True, overwrite_ab=True, check_finite=False).reshape(t, d)
+    person: Person
+    targets: Targets
+    seconds: Float[np.ndarray, " t"]
+    sd: Float[np.ndarray, " 58"]
+    share: float
+    """Of the landmarks' information: the solver takes all of them for independent witnesses, which they are not."""
+    config: TrackConfig
+
+    def acceleration(self, frames: Frames) -> Float[np.ndarray, "t-2 58"]:
+        """Angular (about the world's axes), linear and expression accelerations."""
+        speed = log_rotation(frames.rotation[1:] @ frames.rotation[:-1].mT).double().numpy()
+        speed = speed / np.diff(self.seconds)[:, None]
+        angular = np.diff(speed, axis=0) / ((self.seconds[2:] - self.seconds[:-2]) / 2)[:, None]
+        values = torch.cat((frames.translation, frames.expression), 1).double().numpy()
+        return np.concatenate((angular, accelerations(values, self.seconds)), axis=1)
+
+    def precision(self, acceleration: Float[np.ndarray, "t-2 58"]) -> Float[np.ndarray, "t-2 58"]:
+        """Cauchy weights of squared accelerations."""
+        return 1 / (self.sd**2 * (1 + (acceleration / (3 * self.sd)) ** 2))
+
+    def cost(self, frames: Frames, weight: Tensor, precision: np.ndarray) -> float:
+        """Cost of a track under fixed weights."""
+        data = cost(project(self.person, frames, self.targets), weight, frames, self.targets, self.config)
+        return self.share * float(data.double().sum()) + float((precision * self.acceleration(frames) ** 2).sum()) / 2
 
 
 def smooth_frames(
     person: Person, frames: Frames, targets: Targets, seconds: Float[np.ndarray, " t"], config: TrackConfig
 ) -> Frames:
-    """The track under the temporal prior, in overlapping windows (a prior this local forgets within a margin)."""
-    margin, count = 24, len(seconds)
-    parts = []
-    for start in range(0, count, config.chunk_frames):
-        stop = min(start + config.chunk_frames, count)
-        window = slice(max(0, start - margin), min(count, stop + margin))
-        smooth = _smooth_window(person, frames[window], targets[window], seconds[window], config)
-        parts.append(smooth[start - window.start : stop - window.start])
-    return Frames.cat(parts)
-
-
-def _smooth_window(
-    person: Person, frames: Frames, targets: Targets, seconds: Float[np.ndarray, " t"], config: TrackConfig
-) -> Frames:
-    if len(seconds) < 3:
-        return frames
+    """The track under the temporal prior, solved in overlapping windows of bounded size."""
     sd = np.repeat(
         (config.smooth_rotation_sd, config.smooth_translation_sd, config.smooth_expression_sd), (3, 3, N_EXPRESSIONS)
     )
-    rows = second_difference_rows(seconds)
-    # The solver counts all landmarks as independent witnesses, which they are not.
     share = config.independent_landmarks / float(person.model.weights.sum())
+    parts = []
+    for start in range(0, len(seconds), config.chunk_frames):
+        stop = min(start + config.chunk_frames, len(seconds))
+        span = slice(max(0, start - MARGIN), min(len(seconds), stop + MARGIN))
+        window = _Window(person, targets[span], seconds[span], sd, share, config)
+        parts.append(_smooth_window(window, frames[span])[start - span.start : stop - span.start])
+    return Frames.cat(parts)
+
+
+def _smooth_window(window: _Window, frames: Frames) -> Frames:
+    if len(window.seconds) < 3:
+        return frames
+    config, damping = window.config, 1e-2
     for _ in range(config.smooth_steps):
-        seen = project(person, frames, targets)
-        info = information(person, frames, targets, seen, config)
-        a, g = normal_equations(person, seen, info, frames, targets, config)
-        a, g = hold_bounds(a, g, frames, config.expression_bounds)
-        to_world = torch.zeros(len(g), N_POSE, N_POSE)
-        to_world[:, :3, :3] = to_world[:, 3:, 3:] = frames.rotation
-        a[:, :N_POSE] = to_world @ a[:, :N_POSE]
-        a[:, :, :N_POSE] = a[:, :, :N_POSE] @ to_world.mT
-        g[:, :N_POSE] = (to_world @ g[:, :N_POSE, None])[..., 0]
-        step = smoothing_steps(
-            share * a.double().numpy(), share * g.double().numpy(), _accelerations(frames, seconds, rows), sd, seconds
-        )
-        step = torch.from_numpy(step).float()
-        step[:, :N_POSE] = (to_world.mT @ step[:, :N_POSE, None])[..., 0]
-        frames = frames.moved(step, config.expression_bounds)
+        seen = project(window.person, frames, window.targets)
+        info = information(window.person, frames, window.targets, seen, config)
+        acceleration = window.acceleration(frames)
+        precision = window.precision(acceleration)
+        step = _window_step(window, frames, seen, info, damping, acceleration, precision)
+        trial = frames.moved(step, config.expression_bounds)
+        if window.cost(trial, info.weight, precision) <= window.cost(frames, info.weight, precision):
+            frames, damping = trial, damping / 5
+        else:
+            damping *= 10
     return frames
 
 
-def _accelerations(
-    frames: Frames, seconds: Float[np.ndarray, " t"], rows: Float[np.ndarray, "t-2 3"]
-) -> Float[np.ndarray, "t-2 58"]:
-    """Angular (world axes), linear and expression accelerations."""
-    turns = log_rotation(frames.rotation[1:] @ frames.rotation[:-1].mT).double().numpy()
-    speed = turns / np.diff(seconds)[:, None]
-    angular = np.diff(speed, axis=0) / ((seconds[2:] - seconds[:-2]) / 2)[:, None]
-    values = torch.cat((frames.translation, frames.expression), 1).double().numpy()
-    linear = sum(rows[:, i, None] * values[i : len(values) - 2 + i] for i in range(3))
-    return np.concatenate((angular, linear), axis=1)
+def _window_step(
+    window: _Window,
+    frames: Frames,
+    seen: Seen,
+    info: Information,
+    damping: float,
+    acceleration: Float[np.ndarray, "t-2 58"],
+    precision: Float[np.ndarray, "t-2 58"],
+) -> Float[Tensor, "t 58"]:
+    """One step of all frames together; pose unknowns are turned to the world's axes, which neighbours share."""
+    a, g = normal_equations(window.person, seen, info, frames, window.targets, window.config)
+    a, g, free = hold_bounds(a, g, frames, window.config.expression_bounds)
+    to_world = torch.eye(N_POSE + N_EXPRESSIONS, dtype=torch.float64).repeat(len(g), 1, 1)
+    to_world[:, :3, :3] = to_world[:, 3:6, 3:6] = frames.rotation.double()
+    a = window.share * (to_world @ a.double() @ to_world.mT)
+    g = window.share * (to_world @ g.double()[..., None])[..., 0]
+    # Frozen expressions must not be drawn along by their neighbours in time.
+    diagonal = a.diagonal(dim1=1, dim2=2)
+    diagonal.add_(diagonal * damping + 1e12 * (1 - free))
+    step = solve_track(a.numpy(), g.numpy(), acceleration, precision, window.seconds)
+    return (to_world.mT @ torch.from_numpy(step)[..., None])[..., 0].float()

@@ -89,13 +89,12 @@ class Person:
 def make_person(model: LandmarkModel, neutral: Tensor, focal_px: float, centre_px: Tensor) -> Person:
     """Precompute the expression products of a landmark model."""
     basis = model.expression
-    k, l = torch.triu_indices(len(basis), len(basis))
+    first, second = torch.triu_indices(len(basis), len(basis))
     packed = [
-        basis[k, :, i] * basis[l, :, j] + (basis[k, :, j] * basis[l, :, i] if i != j else 0.0) for i, j in _AXES
+        basis[first, :, i] * basis[second, :, j] + (i != j) * basis[first, :, j] * basis[second, :, i] for i, j in _AXES
     ]
     unpack = torch.zeros(len(basis), len(basis), dtype=torch.long)
-    unpack[k, l] = torch.arange(len(k))
-    unpack[l, k] = unpack[k, l]
+    unpack[first, second] = unpack[second, first] = torch.arange(len(first))
     return Person(neutral, focal_px, centre_px, model, torch.stack(packed, -1).flatten(1).T.contiguous(), unpack)
 
 
@@ -186,14 +185,17 @@ def normal_equations(
 
 def hold_bounds(
     a: Float[Tensor, "t p p"], g: Float[Tensor, "t p"], frames: Frames, bounds: tuple[float, float]
-) -> tuple[Tensor, Tensor]:
-    """Freeze expressions that lie on a bound and want to leave it (projected Newton's active set)."""
+) -> tuple[Float[Tensor, "t p p"], Float[Tensor, "t p"], Float[Tensor, "t p"]]:
+    """Freeze expressions that lie on a bound and want to leave it (projected Newton's active set).
+
+    Returns the equations without them, and 1 where an unknown is free.
+    """
     slope = g[:, N_POSE:]
     active = (frames.expression <= bounds[0]) & (slope > 0) | (frames.expression >= bounds[1]) & (slope < 0)
     free = torch.cat((torch.ones(len(g), N_POSE), (~active).float()), 1)
     a = a * free[:, :, None] * free[:, None, :]
     a.diagonal(dim1=1, dim2=2).add_(1 - free)
-    return a, g * free
+    return a, g * free, free
 
 
 def cost(seen: Seen, weight: Float[Tensor, "t n"], frames: Frames, targets: Targets, config: TrackConfig) -> Tensor:
@@ -213,7 +215,7 @@ def solve_frames(person: Person, frames: Frames, targets: Targets, config: Track
     for _ in range(steps):
         info = information(person, frames, targets, seen, config)
         a, g = normal_equations(person, seen, info, frames, targets, config)
-        a, g = hold_bounds(a, g, frames, config.expression_bounds)
+        a, g, _ = hold_bounds(a, g, frames, config.expression_bounds)
         a.diagonal(dim1=1, dim2=2).mul_(1 + damping[:, None])
         step = -torch.cholesky_solve(g[..., None], torch.linalg.cholesky(a))[..., 0]
         trial = frames.moved(step, config.expression_bounds)

@@ -14,7 +14,7 @@ from avatar.head.model import HeadModel, LandmarkTable
 from avatar.types import Camera, Motion
 from preprocess.tracking.geometry import fill_linear, fill_quats, nearest_rotation
 from preprocess.tracking.joint import solve_joint, solve_offsets, spread_over_yaw
-from preprocess.tracking.landmarks import LandmarkModel, landmark_model
+from preprocess.tracking.landmarks import landmark_model
 from preprocess.tracking.mesh import bend_mesh
 from preprocess.tracking.report import track_metrics
 from preprocess.tracking.smoothing import smooth_frames
@@ -26,7 +26,7 @@ MIN_FRAMES = 8
 
 @torch.no_grad()
 def track_clip(
-    head: HeadModel, table: LandmarkTable, observations: Observations, config: TrackConfig = TrackConfig()
+    head: HeadModel, table: LandmarkTable, observations: Observations, config: TrackConfig | None = None
 ) -> TrackResult:
     """Fit identity, focal length, and every frame's pose and expression to the detected landmarks.
 
@@ -36,6 +36,7 @@ def track_clip(
     Raises:
         BadInput: a face in too few frames of the training part, or a landmark table too scattered.
     """
+    config = config or TrackConfig()
     model = landmark_model(head, table, config)
     seen = observations.seen
     joint = _training_frames(observations, config)

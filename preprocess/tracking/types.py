@@ -51,7 +51,7 @@ class Observations:
     @property
     def seen(self) -> Bool[np.ndarray, " t"]:
         """Frames in which a face was found."""
-        return np.isfinite(self.landmarks_px).all(axis=(1, 2))
+        return np.asarray(np.isfinite(self.landmarks_px).all(axis=(1, 2)))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class TrackConfig:
     joint_steps: int = 24
     frame_steps: int = 10
     train_fraction: float = 0.85
-    """Identity, focal length and landmark offsets see this first part of the clip only, so that the rest stays a test."""
+    """Identity, focal length and landmark offsets see this first part of the clip only: the rest stays a test."""
     train_gap_seconds: float = 1.0
     """Left out between that part and the test."""
     landmark_offsets: bool = True
@@ -102,10 +102,10 @@ class TrackConfig:
     """Typical acceleration of a head, m/s^2."""
     smooth_expression_sd: float = 150.0
     """Typical second derivative of an action, 1/s^2: a blink reaches 300."""
-    smooth_steps: int = 3
+    smooth_steps: int = 5
     """Steps of the temporal solve; 0 leaves every frame on its own."""
     independent_landmarks: float = 30.0
-    """Detector errors are shared by neighbouring landmarks: so many independent ones the temporal prior reckons with."""
+    """Neighbouring landmarks share the detector's errors: the temporal prior reckons with so many independent ones."""
     chunk_frames: int = 256
     """Frames solved at once: bounds the memory of long clips."""
 
