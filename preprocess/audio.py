@@ -76,3 +76,9 @@ def read_wav(wav: Path) -> np.ndarray:
 
 def _write(out: wave.Wave_write, samples: np.ndarray) -> None:
     out.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
+
+
+def is_silent(wav: Path) -> bool:
+    """Whether nothing in a wav is louder than -50 dB of full scale."""
+    samples = read_wav(wav)
+    return not len(samples) or float(np.abs(samples).max()) < 10 ** (-50 / 20)

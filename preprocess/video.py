@@ -42,6 +42,8 @@ class VideoInfo:
     duration_seconds: float
     frame_count: int
     """Estimate: containers count frames that an edit list hides."""
+    start_seconds: float
+    """Stamp of the first picture on the file's own clock, which its sound shares."""
     has_audio: bool
     rotation_degrees: int
     """Clockwise turn that the display matrix asks for; already applied to width and height."""
@@ -64,13 +66,13 @@ def probe(path: Path | str) -> VideoInfo:
         first = next(_decoded(container, stream, path), None)
         if first is None:
             raise _no_frames(path)
-        seconds, count = _length(stream, container, fps)
+        start, (seconds, count) = first.time or 0.0, _length(stream, container, fps)
         has_audio, matrix = bool(container.streams.audio), _display_matrix(first)
         width, height = _upright_size(first, stream, matrix)
         info = (first.format.name, int(first.color_trc) in _HDR_TRANSFERS)
     if not seconds:  # a browser's recorder writes no duration
         seconds, count = _length_by_reading(path)
-    return VideoInfo(width, height, fps, seconds, count, has_audio, _turn_degrees(matrix), *info)
+    return VideoInfo(width, height, fps, seconds, count, start, has_audio, _turn_degrees(matrix), *info)
 
 
 def require_length(path: Path | str, seconds: float) -> None:
@@ -96,12 +98,12 @@ def frames(
     max_seconds: float | None = None,
     skip: int = 0,
 ) -> Iterator[tuple[int, float, UInt8[np.ndarray, "h w 3"]]]:
-    """Decode a file frame by frame as (index, timestamp in seconds from the first frame, RGB picture).
+    """Decode a file frame by frame as (index, seconds since the file's first frame, RGB picture).
 
     Args:
         long_side: pictures are scaled down to this long side (never up).
-        start_seconds: frames before this time are left out; the next one has index 0 and timestamp 0.
-        max_seconds: stop after this much.
+        start_seconds: frames before this time are left out; the next one has index 0.
+        max_seconds: stop this long after `start_seconds`.
         skip: decode but do not convert the first `skip` frames (resuming); the first index given is `skip`.
 
     Raises:
@@ -112,22 +114,20 @@ def frames(
         stream = _picture_stream(container, path)
         if max_seconds is None:
             _require_whole(container, stream, path)
-        index, begin, last = 0, None, -1.0
+        index, last = 0, -1.0
         step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
         size = None
         for time, frame in _timed(container, stream, path, step, whole=max_seconds is None):
             if time < start_seconds:
                 continue
-            begin = time if begin is None else begin
-            timestamp = time - begin
-            if max_seconds is not None and timestamp >= max_seconds:
+            if max_seconds is not None and time >= start_seconds + max_seconds:
                 break
-            if timestamp <= last:  # duplicated or disordered stamps: a track needs time to go forward
+            if time <= last:  # duplicated or disordered stamps: a track needs time to go forward
                 continue
-            last = timestamp
+            last = time
             if index >= skip:
-                size = size or _scaled(*_upright_size(frame, stream, _display_matrix(frame)), long_side)
-                yield index, timestamp, to_rgb(frame, size)
+                size = size or fit_size(*_upright_size(frame, stream, _display_matrix(frame)), long_side)
+                yield index, time, to_rgb(frame, size)
             index += 1
         if index == 0:
             raise _no_frames(path) if not start_seconds else _starts_late(path, start_seconds)
@@ -150,6 +150,12 @@ def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3
         interpolation=Interpolation.AREA if shrinks else Interpolation.BICUBIC,
     )
     return np.ascontiguousarray(_turned(picture.to_ndarray(), matrix))
+
+
+def fit_size(width: int, height: int, long_side: int | None) -> tuple[int, int]:
+    """Width and height scaled down to a long side, never up."""
+    scale = min(1.0, long_side / max(width, height)) if long_side else 1.0
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 @contextmanager
@@ -323,11 +329,6 @@ def _upright_size(frame: VideoFrame, stream: VideoStream, matrix: tuple[int, ...
         (round(frame.width * ratio), frame.height) if ratio >= 1 else (frame.width, round(frame.height / ratio))
     )
     return (height, width) if _swaps(matrix) else (width, height)
-
-
-def _scaled(width: int, height: int, long_side: int | None) -> tuple[int, int]:
-    scale = min(1.0, long_side / max(width, height)) if long_side else 1.0
-    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:

@@ -1,0 +1,289 @@
+"""The Capture folder: one tracked clip on disk (schema visavis.capture/1).
+
+capture.json        schema, source, sizes, head, camera, warnings, verdict, metrics, config
+tracks.npz          per-frame arrays, see `TRACK_SHAPES`
+frames/000000.jpg   pictures; masks/000000.png  person confidence, 0 to 255
+background.png      clean plate; background_seen.png  255 where it was ever visible
+audio.wav           16 kHz mono from the first frame on; audio_features.npz (both absent for mute clips)
+overlay.mp4         what the tracker saw
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from avatar.errors import BadInput, FormatMismatch
+from avatar.types import Camera, Motion
+from preprocess.pictures import read_mask, read_picture
+
+SCHEMA = "visavis.capture/1"
+SCHEMA_FAMILY = "visavis.capture/"
+_AGAIN = "run `visavis preprocess` again"
+
+TRACK_SHAPES: dict[str, tuple[str | int, ...]] = {
+    "timestamps": ("t",),
+    "tracked": ("t",),
+    "identity": ("k",),
+    "neutral": ("v", 3),
+    "expression": ("t", 52),
+    "joints": ("t", 4, 3),
+    "quats_wxyz": ("t", 4),
+    "translation": ("t", 3),
+    "landmarks_px": ("t", 478, 2),
+    "scores": ("t", 52),
+    "confidence": ("t",),
+}
+"""Arrays of tracks.npz: t frames, k identity components, v vertices. Seconds, metres, capture pixels, wxyz."""
+
+_RANGES = {
+    "neutral": (-1.0, 1.0),
+    "expression": (-1.0, 2.0),
+    "joints": (-np.pi, np.pi),
+    "translation": (-100.0, 100.0),
+    "scores": (-0.01, 1.01),
+    "confidence": (0.0, 1.01),
+}
+
+
+@dataclass(eq=False)
+class CaptureFolder:
+    """A capture read from disk; the `Capture` protocol of `avatar.types` and what else the folder knows.
+
+    Pictures and masks are decoded on demand.
+    """
+
+    path: Path
+    camera: Camera
+    head_name: str
+    head_hash: str
+    identity: Float[np.ndarray, " k"]
+    neutral: Float[np.ndarray, "v 3"]
+    motion: Motion
+    tracked: Bool[np.ndarray, " t"]
+    confidence: Float[np.ndarray, " t"]
+    landmarks_px: Float[np.ndarray, "t 478 2"]
+    scores: Float[np.ndarray, "t 52"]
+    background: UInt8[np.ndarray, "h w 3"]
+    background_seen: Bool[np.ndarray, "h w"]
+    audio_path: Path | None
+    content_hash: str
+    info: dict[str, Any]
+    """Everything in capture.json."""
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    @property
+    def fps(self) -> float:
+        """Mean frame rate."""
+        return float(self.info["fps"])
+
+    def frame(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Picture `index` as RGB.
+
+        Raises:
+            FormatMismatch: the file is missing, damaged or of another size.
+        """
+        return read_picture(frame_path(self.path, index), self.camera.width, self.camera.height)
+
+    def mask(self, index: int) -> UInt8[np.ndarray, "h w"]:
+        """Person confidence of frame `index`, 0 to 255.
+
+        Raises:
+            FormatMismatch: as for `frame`.
+        """
+        return read_mask(mask_path(self.path, index), self.camera.width, self.camera.height)
+
+    @staticmethod
+    def load(path: Path | str) -> CaptureFolder:
+        """Read and check a capture folder.
+
+        Raises:
+            BadInput: there is no such folder or it is no capture.
+            FormatMismatch: another schema, or contents that can't be; names the file and the field.
+        """
+        path = Path(path)
+        info = _read_info(path)
+        width, height, count = (_whole(path, info, key) for key in ("width", "height", "frame_count"))
+        camera, head = _camera(path, info, width, height), _field(path, info, "head", dict)
+        if _number(path, info, "fps") <= 0:
+            raise _wrong(path / "capture.json", "fps", "a positive number", info["fps"])
+        tracks = _read_tracks(path / "tracks.npz", count)
+        _require_files(path, count)
+        motion = Motion(*(tracks[k] for k in ("timestamps", "expression", "joints", "quats_wxyz", "translation")))
+        wav = path / "audio.wav"
+        if _field(path, info, "audio", bool) and not wav.is_file():
+            raise _missing(wav)
+        return CaptureFolder(
+            path=path,
+            camera=camera,
+            head_name=_field(path, head, "name", str),
+            head_hash=_field(path, head, "content_hash", str),
+            motion=motion,
+            background=read_picture(path / "background.png", width, height),
+            background_seen=read_mask(path / "background_seen.png", width, height) > 127,
+            audio_path=wav if info["audio"] else None,
+            content_hash=_hash(path),
+            info=info,
+            **{k: tracks[k] for k in ("identity", "neutral", "tracked", "confidence", "landmarks_px", "scores")},
+        )
+
+
+def frame_path(folder: Path, index: int) -> Path:
+    """Where picture `index` lies."""
+    return folder / "frames" / f"{index:06d}.jpg"
+
+
+def mask_path(folder: Path, index: int) -> Path:
+    """Where mask `index` lies."""
+    return folder / "masks" / f"{index:06d}.png"
+
+
+def save_tracks(folder: Path, **arrays: np.ndarray) -> None:
+    """Write tracks.npz; the arrays are those of `TRACK_SHAPES`."""
+    if set(arrays) != set(TRACK_SHAPES):
+        raise ValueError(f"tracks.npz holds {sorted(TRACK_SHAPES)}, got {sorted(arrays)}")
+    floats = {
+        k: v if v.dtype == bool else v.astype(np.float64 if k == "timestamps" else np.float32)
+        for k, v in arrays.items()
+    }
+    np.savez(folder / "tracks.npz", **floats)  # pyright: ignore[reportArgumentType]  (its stub mixes up keywords)
+
+
+def save_info(folder: Path, info: dict[str, Any]) -> None:
+    """Write capture.json, with the schema first."""
+    text = json.dumps({"schema": SCHEMA, **info}, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "capture.json").write_text(text, encoding="utf-8")
+
+
+def is_capture(folder: Path) -> bool:
+    """Whether a folder claims to be a capture of any version."""
+    try:
+        schema = json.loads((folder / "capture.json").read_text(encoding="utf-8"))["schema"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return isinstance(schema, str) and schema.startswith(SCHEMA_FAMILY)
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    file = folder / "capture.json"
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise BadInput(f"{folder} {what}", expected="a capture folder", fix="visavis preprocess VIDEO -o CAPTURE")
+    if not file.is_file():
+        raise BadInput(f"{folder} is not a capture: it has no capture.json", fix="visavis preprocess VIDEO -o CAPTURE")
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FormatMismatch(f"{file} is no valid JSON", got=str(error), fix=_AGAIN) from error
+    if not isinstance(info, dict) or info.get("schema") != SCHEMA:
+        got = info.get("schema") if isinstance(info, dict) else type(info).__name__
+        raise FormatMismatch(f"{file} has another schema", expected=SCHEMA, got=repr(got), fix=_AGAIN)
+    return info
+
+
+def _wrong(file: Path, field: str, expected: str, got: object) -> FormatMismatch:
+    return FormatMismatch(f"{file}: '{field}' is wrong", expected=expected, got=repr(got)[:200], fix=_AGAIN)
+
+
+def _missing(file: Path) -> FormatMismatch:
+    return FormatMismatch(f"{file} is missing", expected="every file that a capture is made of", fix=_AGAIN)
+
+
+def _field(folder: Path, info: dict[str, Any], key: str, kind: type) -> Any:
+    value = info.get(key)
+    if not isinstance(value, kind):
+        raise _wrong(folder / "capture.json", key, kind.__name__, value)
+    return value
+
+
+def _whole(folder: Path, info: dict[str, Any], key: str) -> int:
+    value = info.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 10**8:
+        raise _wrong(folder / "capture.json", key, "a positive whole number", value)
+    return value
+
+
+def _number(folder: Path, info: dict[str, Any], key: str) -> float:
+    value = info.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise _wrong(folder / "capture.json", key, "a finite number", value)
+    return float(value)
+
+
+def _camera(folder: Path, info: dict[str, Any], width: int, height: int) -> Camera:
+    fields = _field(folder, info, "camera", dict)
+    fx, fy, cx, cy = (_number(folder, fields, key) for key in ("fx", "fy", "cx", "cy"))
+    for key, value in (("fx", fx), ("fy", fy)):
+        if not 0.1 * max(width, height) < value < 100 * max(width, height):
+            raise _wrong(folder / "capture.json", key, "a focal length of 0.1 to 100 times the long side", value)
+    return Camera(width, height, fx, fy, cx, cy)
+
+
+def _read_tracks(file: Path, count: int) -> dict[str, np.ndarray]:
+    if not file.is_file():
+        raise _missing(file)
+    try:
+        with np.load(file, allow_pickle=False) as z:
+            tracks = {name: z[name] for name in z.files}
+    except Exception as error:  # zip, zlib, header and pickle refusals all come as different types
+        raise FormatMismatch(f"{file} can't be read", got=str(error), fix=_AGAIN) from error
+    sizes: dict[str | int, int] = {"t": count}
+    for name, shape in TRACK_SHAPES.items():
+        if name not in tracks:
+            raise _wrong(file, name, "an array", None)
+        array = tracks[name]
+        if array.dtype.kind not in ("b" if name == "tracked" else "f"):
+            raise _wrong(file, name, "booleans" if name == "tracked" else "floating-point numbers", array.dtype.name)
+        fits = array.ndim == len(shape) and all(
+            (sizes.setdefault(s, n) if isinstance(s, str) else s) == n for s, n in zip(shape, array.shape, strict=False)
+        )
+        if not fits:
+            raise _wrong(file, name, f"shape {tuple(sizes.get(s, s) for s in shape)}", array.shape)
+    _check_values(file, tracks)
+    return tracks
+
+
+def _check_values(file: Path, tracks: dict[str, np.ndarray]) -> None:
+    for name, array in tracks.items():
+        numbers = array[tracks["tracked"]] if name == "landmarks_px" else array
+        if array.dtype.kind == "f" and not np.isfinite(numbers).all():
+            raise _wrong(file, name, "finite numbers", "NaN or infinity")
+        low, high = _RANGES.get(name, (-np.inf, np.inf))
+        if array.dtype.kind == "f" and numbers.size and not (low <= numbers.min() and numbers.max() <= high):
+            raise _wrong(file, name, f"values in [{low:.4g}, {high:.4g}]", (float(numbers.min()), float(numbers.max())))
+    steps = np.diff(tracks["timestamps"])
+    if tracks["timestamps"][0] < 0 or (len(steps) and steps.min() <= 0):
+        raise _wrong(file, "timestamps", "seconds that increase from 0", f"a step of {steps.min(initial=0):g} s")
+    norms = np.linalg.norm(tracks["quats_wxyz"], axis=1)
+    if np.abs(norms - 1).max() > 0.01:
+        raise _wrong(file, "quats_wxyz", "unit quaternions", f"norm {norms[np.abs(norms - 1).argmax()]:.3f}")
+    if tracks["translation"][:, 2].min() <= 0:
+        raise _wrong(file, "translation", "a head in front of the camera (z > 0)", tracks["translation"][:, 2].min())
+    if not tracks["tracked"].any():
+        raise _wrong(file, "tracked", "at least one tracked frame", "none")
+
+
+def _require_files(folder: Path, count: int) -> None:
+    for kind, name in (("frames", frame_path), ("masks", mask_path)):
+        have = {p.name for p in (folder / kind).iterdir()} if (folder / kind).is_dir() else set()
+        for index in range(count):
+            if name(folder, index).name not in have:
+                raise _missing(name(folder, index))
+
+
+def _hash(folder: Path) -> str:
+    """Identity of a capture. Pictures enter by size only: reading them all would take longer than loading."""
+    digest = hashlib.sha256()
+    for name in ("capture.json", "tracks.npz", "background.png"):
+        digest.update((folder / name).read_bytes())
+    for picture in sorted((folder / "frames").iterdir()):
+        digest.update(f"{picture.name} {picture.stat().st_size}\n".encode())
+    return digest.hexdigest()

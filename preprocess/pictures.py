@@ -1,0 +1,62 @@
+"""Pictures and masks of a capture on disk, RGB and uint8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from avatar.errors import FormatMismatch
+
+_JPEG_QUALITY = 97
+_AGAIN = "run `visavis preprocess` again"
+
+
+def write_picture(path: Path, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Encode by the suffix; JPEG with full-resolution colour, since fitting learns from it."""
+    import cv2
+
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    if path.suffix == ".jpg":
+        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    # Encoded in memory: cv2.imwrite would hide a full disk behind a False.
+    path.write_bytes(cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)[1].tobytes())
+
+
+def write_mask(path: Path, mask: UInt8[np.ndarray, "h w"]) -> None:
+    """One 8-bit channel as PNG."""
+    import cv2
+
+    path.write_bytes(cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
+
+
+def read_picture(path: Path, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB of a picture file that must have the given size."""
+    import cv2
+
+    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR, width, height), cv2.COLOR_BGR2RGB)
+
+
+def read_mask(path: Path, width: int, height: int) -> UInt8[np.ndarray, "h w"]:
+    """One channel of a picture file that must have the given size."""
+    import cv2
+
+    return _decode(path, cv2.IMREAD_GRAYSCALE, width, height)
+
+
+def _decode(path: Path, mode: int, width: int, height: int) -> np.ndarray:
+    import cv2
+
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise FormatMismatch(f"{path} is missing", fix=_AGAIN) from error
+    picture = cv2.imdecode(data, mode) if data.size else None
+    if picture is None:
+        raise FormatMismatch(f"{path} is no readable picture", fix=_AGAIN)
+    if picture.shape[:2] != (height, width):
+        got = f"{picture.shape[1]}x{picture.shape[0]}"
+        raise FormatMismatch(f"{path} has another size", expected=f"{width}x{height}", got=got, fix=_AGAIN)
+    return picture

@@ -1,0 +1,241 @@
+"""`track`: a video in, a Capture folder out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avatar.assets import sha256_file
+from avatar.errors import BadInput
+from avatar.progress import note
+from preprocess.audio import extract_audio, is_silent, save_features
+from preprocess.background import clean_plate
+from preprocess.capture import SCHEMA, CaptureFolder, frame_path, mask_path, save_info, save_tracks
+from preprocess.detection import Detections, PassOptions, detect_clip
+from preprocess.overlay import write_overlay
+from preprocess.pictures import read_mask, read_picture, write_mask, write_picture
+from preprocess.quality import QualityReport, Seen, assess
+from preprocess.tracking import Observations, TrackConfig, TrackResult, track_clip
+from preprocess.video import VideoInfo, fit_size, probe, require_length
+from preprocess.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """How a video becomes a capture."""
+
+    head: str = "anny"
+    """Head model: anny, flame:FILE.pkl or gnm:FILE.npz."""
+    long_side: int = 512
+    """Longer side of the stored pictures, pixels; a smaller video keeps its size."""
+    detect_long_side: int = 1280
+    """Longer side of the pictures that the face detector looks at."""
+    start_seconds: float = 0.0
+    """Leave out what comes before this time."""
+    max_seconds: float | None = None
+    """Use no more than this much of the video."""
+    overlay: bool = True
+    """Write overlay.mp4, which shows what the tracker saw."""
+    tracking: TrackConfig = field(default_factory=TrackConfig)
+
+    def __post_init__(self) -> None:
+        for name, low in (("long_side", 64), ("detect_long_side", 64)):
+            if getattr(self, name) < low:
+                raise BadInput(f"{name} is too small", expected=f"at least {low}", got=str(getattr(self, name)))
+        if self.start_seconds < 0 or (self.max_seconds is not None and self.max_seconds <= 0):
+            raise BadInput("start_seconds and max_seconds can't be negative", fix="leave them out to use everything")
+
+
+def track(
+    video: Path | str, output: Path | str, *, config: PreprocessConfig = PreprocessConfig(), overwrite: bool = False
+) -> CaptureFolder:
+    """Find, segment and track the person of a video; write the Capture folder `output`.
+
+    Streams the video. Interrupted, it goes on from the last 100 frames when called again with the same arguments;
+    `output` appears only when it is complete.
+
+    Raises:
+        BadInput: the video can't make an avatar, or the output can't be written; the message says why and what to do.
+        Interrupted: Ctrl-C.
+        MissingAsset: a model file is not here and can't be fetched.
+    """
+    began = time.monotonic()
+    video, output = Path(video), Path(output)
+    info = probe(video)
+    seconds = info.duration_seconds - config.start_seconds
+    require_length(video, seconds if config.max_seconds is None else min(seconds, config.max_seconds))
+    source_hash = sha256_file(video)
+    with Workspace(output, _key(source_hash, config), overwrite) as work:
+        detections = detect_clip(video, info, work, _pass_options(config))
+        report = assess(video.name, _seen(detections), info)
+        report.require()
+        _finish(work, video, info, source_hash, config, detections, report, began)
+        CaptureFolder.load(work.path)  # what we would refuse to read is never published
+        done = work.publish()
+    return CaptureFolder.load(done)
+
+
+def summary(capture: CaptureFolder) -> dict[str, Any]:
+    """What `visavis preprocess --json` prints."""
+    metrics = capture.info["metrics"]
+    names = ("tracked_fraction", "fps_processed", "reprojection_iod", "jitter_ratio", "peak_rss_mb")
+    return {
+        "frames": len(capture),
+        **{name: metrics[name] for name in names},
+        "verdict": capture.info["verdict"],
+        "warnings": capture.info["warnings"],
+    }
+
+
+def tool_version() -> str:
+    """Version of the installed distribution; 'source' when run from a checkout that is not installed."""
+    try:
+        return version("visavis")
+    except PackageNotFoundError:
+        return "source"
+
+
+def _pass_options(config: PreprocessConfig) -> PassOptions:
+    detect = max(config.detect_long_side, config.long_side)
+    return PassOptions(config.long_side, detect, config.start_seconds, config.max_seconds)
+
+
+def _key(source_hash: str, config: PreprocessConfig) -> str:
+    """Only runs of the same tool on the same source with the same settings may continue each other."""
+    text = json.dumps([SCHEMA, tool_version(), source_hash, asdict(config)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _seen(d: Detections) -> Seen:
+    return Seen(d.timestamps_seconds, d.landmarks_px, d.faces_found, d.thumbnails)
+
+
+def _finish(
+    work: Workspace,
+    video: Path,
+    info: VideoInfo,
+    source_hash: str,
+    config: PreprocessConfig,
+    detections: Detections,
+    report: QualityReport,
+    began: float,
+) -> None:
+    """Everything after the pass: track, plate, sound, overlay, and the files that describe them."""
+    from avatar.head import load_head
+    from preprocess.calibration import calibrate
+
+    use = slice(report.start, report.stop)
+    times = detections.timestamps_seconds[use]
+    size = fit_size(info.width, info.height, config.long_side)
+    note(f"tracking {len(times)} frames ...")
+    head = load_head(config.head)
+    observations = Observations(
+        times - times[0], detections.landmarks_px[use], detections.scores[use], detections.transforms[use], *size
+    )
+    result = track_clip(head, calibrate(head), observations, config.tracking)
+    note("background and sound ...")
+    _write_plate(work.path, report.start, result, size)
+    seconds = float(times[-1] - times[0]) + 1 / result.motion.fps
+    wav, warnings = _write_sound(video, work.path, info.start_seconds + float(times[0]), seconds)
+    if config.overlay:
+        overlay = work.path / "overlay.mp4"
+        picture = _reader(work.path, report.start, size)
+        write_overlay(
+            overlay, picture, head, result.neutral, result.motion, result.tracked, observations.landmarks_px,
+            result.camera, wav,
+        )  # fmt: skip
+    _write_tracks(work.path, result, observations)
+    warnings = [*report.warnings, *warnings]
+    metrics = {
+        **result.metrics,
+        "tracked_fraction": float(result.tracked.mean()),
+        "face_share": report.face_share,
+        "fps_processed": len(times) / (time.monotonic() - began),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    camera = result.camera
+    save_info(
+        work.path,
+        {
+            "tool_version": tool_version(),
+            "source": {
+                "name": video.name,
+                "sha256": source_hash,
+                "start_seconds": float(times[0]),
+                "cuts_seconds": [list(span) for span in report.segments_seconds],
+                **asdict(info),
+            },
+            "fps": result.motion.fps,
+            "frame_count": len(times),
+            "width": camera.width,
+            "height": camera.height,
+            "head": {"name": config.head, "content_hash": head.content_hash},
+            "camera": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
+            "audio": wav is not None,
+            "verdict": "warn" if warnings else "ok",
+            "warnings": warnings,
+            "metrics": {name: _plain(value) for name, value in metrics.items()},
+            "config": asdict(config),
+        },
+    )
+    work.keep_frames(report.start, report.stop)
+
+
+def _plain(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def _reader(folder: Path, start: int, size: tuple[int, int]) -> Callable[[int], np.ndarray]:
+    return lambda index: read_picture(frame_path(folder, start + index), *size)
+
+
+def _write_plate(folder: Path, start: int, result: TrackResult, size: tuple[int, int]) -> None:
+    def read(index: int) -> tuple[np.ndarray, np.ndarray]:
+        at = start + index
+        return read_picture(frame_path(folder, at), *size), read_mask(mask_path(folder, at), *size)
+
+    plate, seen = clean_plate(read, np.arange(len(result.tracked)))
+    write_picture(folder / "background.png", plate)
+    write_mask(folder / "background_seen.png", seen.astype(np.uint8) * 255)
+
+
+def _write_sound(video: Path, folder: Path, start_seconds: float, seconds: float) -> tuple[Path | None, list[str]]:
+    """Sound and features; what is wrong with them is a warning, since fitting does without."""
+    wav = folder / "audio.wav"
+    try:
+        if not extract_audio(video, wav, start_seconds, seconds):
+            return None, []
+    except BadInput as error:
+        wav.unlink(missing_ok=True)
+        return None, [f"the sound can't be used ({error.got}): the clip is treated as mute"]
+    save_features(wav, folder / "audio_features.npz")
+    silent = "the sound track is silent: there is no speech to learn or to re-enact from"
+    return wav, [silent] if is_silent(wav) else []
+
+
+def _write_tracks(folder: Path, result: TrackResult, observations: Observations) -> None:
+    motion = result.motion
+    save_tracks(
+        folder,
+        timestamps=motion.timestamps_seconds,
+        tracked=result.tracked,
+        identity=np.asarray(result.identity),
+        neutral=np.asarray(result.neutral),
+        expression=motion.expression,
+        joints=motion.joints,
+        quats_wxyz=motion.quats_wxyz,
+        translation=motion.translation,
+        landmarks_px=observations.landmarks_px,
+        scores=observations.scores,
+        confidence=result.confidence,
+    )
