@@ -20,7 +20,9 @@ SPEECH = Path(os.environ.get("VISAVIS_SPEECH_DATA", "/nonexistent"))
 def vowel(formants, seconds=0.4, pitch=120.0):
     """A buzz through three resonances: enough of a vowel for formant cues."""
     n = int(seconds * 16000)
-    buzz = (np.arange(n) * pitch / 16000 % 1 < pitch / 16000).astype(float)
+    buzz = lfilter(
+        [1], [1, -0.95], np.arange(n) * pitch / 16000 % 1 < pitch / 16000
+    )  # glottal pulses fall by 6 dB/octave
     for hz in formants:
         radius = np.exp(-np.pi * 90 / 16000)
         buzz = lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * hz / 16000), radius**2], buzz)
@@ -31,13 +33,23 @@ def silence(seconds):
     return np.random.default_rng(0).normal(0, 1e-5, int(seconds * 16000))
 
 
-A, EE, U = (750, 1200, 2500), (280, 2300, 3000), (300, 800, 2300)
+A, EE, U, SCHWA = (750, 1200, 2500), (280, 2300, 3000), (300, 800, 2300), (500, 1500, 2500)
 
 
 @pytest.fixture(scope="module")
 def vowels():
-    """Silence, a, silence, i, silence, u, silence; centres of the vowels at 0.7, 1.6 and 2.5 s."""
-    parts = [silence(0.5), vowel(A), silence(0.5), vowel(EE), silence(0.5), vowel(U), silence(0.5)]
+    """Silence, a, silence, i, silence, u, silence, a long schwa; the first centres lie at 0.7, 1.6 and 2.5 s."""
+    parts = [
+        silence(0.5),
+        vowel(A),
+        silence(0.5),
+        vowel(EE),
+        silence(0.5),
+        vowel(U),
+        silence(0.5),
+        vowel(SCHWA, 0.8),
+        silence(0.5),
+    ]
     return np.concatenate(parts)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from avatar.export.cameras import camera_to_json, front
 from avatar.export.clip import ClipOptions, Prepared, Renderable, render_clip
 from avatar.export.provenance import Provenance
+from avatar.files import write_json
 from avatar.types import Camera
 
 SCHEMA = "visavis.multiview/1"
@@ -49,7 +48,5 @@ def export_multiview(
         paths.append(path)
     views = [{"file": p.name, **camera_to_json(c)} for p, c in zip(paths, cameras, strict=True)]
     document = {"schema": SCHEMA, "fps": options.fps or prepared.fps, "frames": frames, "views": views}
-    partial = folder / "cameras.json.partial"
-    partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, folder / "cameras.json")
+    write_json(folder / "cameras.json", document)
     return paths

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from avatar import __version__
 from avatar.assets import sha256_file
+from avatar.files import write_json
 
 SCHEMA = "visavis.provenance/1"
-
-
-def tool_version() -> str:
-    """Version of the installed distribution; `source` when it runs from a source tree without being installed."""
-    try:
-        return version("visavis")
-    except PackageNotFoundError:
-        return "source"
 
 
 @dataclass(frozen=True)
@@ -36,7 +27,7 @@ class Provenance:
         default_factory=lambda: " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv))
     )
     tool: str = "visavis"
-    version: str = field(default_factory=tool_version)
+    version: str = __version__
     synthetic: bool = True
     date: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
@@ -57,7 +48,5 @@ def write_sidecar(path: Path, provenance: Provenance) -> Path:
     """Write the JSON file beside a finished export, bound to it by checksum; returns its path."""
     record = {"schema": SCHEMA, "file": path.name, "sha256": sha256_file(path), **asdict(provenance)}
     target = sidecar_path(path)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, target)
+    write_json(target, record)
     return target

@@ -15,6 +15,7 @@ import torch
 
 from avatar.errors import BadInput, FormatMismatch
 from avatar.export.provenance import Provenance, write_sidecar
+from avatar.files import disk_errors
 from avatar.types import Gaussians
 
 SH_C0 = 0.28209479177387814
@@ -36,18 +37,16 @@ def write_ply(path: Path, gaussians: Gaussians, provenance: Provenance | None = 
     table = _encode(gaussians)
     if not np.isfinite(table).all():
         raise BadInput(f"cannot write {path}: a Gaussian holds a value that is not finite")
-    header = ["ply", "format binary_little_endian 1.0", f"comment {provenance.mark}", "comment axes OpenCV: +Y down"]
+    header = ["ply", "format binary_little_endian 1.0", f"comment {_ascii(provenance.mark)}", "comment axes OpenCV: +Y down"]
     header += [f"element vertex {len(table)}", *(f"property float {name}" for name in PROPERTIES), "end_header"]
     partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(("\n".join(header) + "\n").encode())
-            file.write(table.astype("<f4").tobytes())
-        os.replace(partial, path)
-    except OSError as error:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(("\n".join(header) + "\n").encode() + table.astype("<f4").tobytes())
+            os.replace(partial, path)
+    finally:
         partial.unlink(missing_ok=True)
-        raise BadInput(f"cannot write {path}: {error.strerror}", fix="choose another folder with -o") from error
     write_sidecar(path, provenance)
 
 
@@ -104,6 +103,11 @@ def _decode(columns: dict[str, np.ndarray]) -> Gaussians:
         opacities=torch.sigmoid(stack("opacity")[:, 0]),
         colors=stack("f_dc_0", "f_dc_1", "f_dc_2") * SH_C0 + 0.5,
     )
+
+
+def _ascii(text: str) -> str:
+    # Some readers decode the header as ASCII, and a line break would end the comment.
+    return " ".join(text.encode("ascii", "replace").decode().split())
 
 
 def _no_splats(path: Path, got: str) -> FormatMismatch:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from avatar.errors import BadInput, FormatMismatch
+from avatar.files import disk_errors
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.types import JOINTS, MOTION_FIELDS, N_EXPRESSIONS, Motion
 
@@ -35,13 +36,13 @@ def save_motion(path: Path, motion: Motion) -> None:
     arrays = {name: getattr(motion, name) for name in MOTION_FIELDS}
     partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            np.savez_compressed(file, schema=np.array(SCHEMA), names=np.array(ARKIT_NAMES), **arrays)
-        os.replace(partial, path)
-    except OSError as error:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                np.savez_compressed(file, schema=np.array(SCHEMA), names=np.array(ARKIT_NAMES), **arrays)
+            os.replace(partial, path)
+    finally:
         partial.unlink(missing_ok=True)
-        raise BadInput(f"cannot write {path}: {error.strerror}", fix="choose another place with -o") from error
 
 
 def load_motion(path: Path) -> Motion:
