@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from avatar.geometry import matrix_to_axis_angle
 from avatar.types import N_EXPRESSIONS
 from preprocess.tracking.banded import accelerations, solve_track
-from preprocess.tracking.geometry import log_rotation
 from preprocess.tracking.solver import (
     N_POSE,
     Frames,
@@ -50,8 +50,8 @@ class _Window:
 
     def acceleration(self, frames: Frames) -> Float[np.ndarray, "t-2 58"]:
         """Angular (about the world's axes), linear and expression accelerations."""
-        speed = log_rotation(frames.rotation[1:] @ frames.rotation[:-1].mT).double().numpy()
-        speed = speed / np.diff(self.seconds)[:, None]
+        rotation = frames.rotation.double()
+        speed = matrix_to_axis_angle(rotation[1:] @ rotation[:-1].mT).numpy() / np.diff(self.seconds)[:, None]
         angular = np.diff(speed, axis=0) / ((self.seconds[2:] - self.seconds[:-2]) / 2)[:, None]
         values = torch.cat((frames.translation, frames.expression), 1).double().numpy()
         return np.concatenate((angular, accelerations(values, self.seconds)), axis=1)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from preprocess.tracking.geometry import exp_rotation, hat
+from avatar.geometry import axis_angle_to_matrix, skew
 from preprocess.tracking.landmarks import LandmarkModel
 from preprocess.tracking.types import TrackConfig
 
@@ -49,7 +49,7 @@ class Frames:
     def moved(self, step: Float[Tensor, "t 58"], bounds: tuple[float, float]) -> Frames:
         """These frames after a step; expressions stay within bounds."""
         return Frames(
-            self.rotation @ exp_rotation(step[:, :3]),
+            self.rotation @ axis_angle_to_matrix(step[:, :3]),
             self.translation + (self.rotation @ step[:, 3:6, None])[..., 0],
             (self.expression + step[:, 6:]).clamp(*bounds),
         )
@@ -159,7 +159,7 @@ def information(person: Person, frames: Frames, targets: Targets, seen: Seen, co
 def pose_derivative(head: Float[Tensor, "t n 3"]) -> Float[Tensor, "t n 3 6"]:
     """Head-frame motion of points by rotation and translation increments."""
     eye = torch.eye(3, dtype=head.dtype).expand(*head.shape[:-1], 3, 3)
-    return torch.cat((-hat(head), eye), -1)
+    return torch.cat((-skew(head), eye), -1)
 
 
 def normal_equations(

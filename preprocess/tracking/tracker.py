@@ -12,7 +12,7 @@ from torch import Tensor
 from avatar.errors import BadInput
 from avatar.head.model import HeadModel, LandmarkTable
 from avatar.types import Camera, Motion
-from preprocess.tracking.geometry import fill_linear, fill_quats, nearest_rotation
+from preprocess.tracking.interpolation import fill_linear, fill_quats, nearest_rotation
 from preprocess.tracking.joint import solve_joint, solve_offsets, spread_over_yaw
 from preprocess.tracking.landmarks import landmark_model
 from preprocess.tracking.mesh import bend_mesh

@@ -67,7 +67,7 @@ class TrackConfig:
     """Standard deviation of a landmark, on the face; about 1 % of the distance between the outer eye corners."""
     robust_scale: float = 3.0
     """Residuals beyond this many standard deviations count less and less."""
-    robust_power: float = 1.0
+    robust_power: float = 2.0
     """Weight (1 + r^2/c^2)^-power: 1 is Cauchy's, 2 Geman and McClure's, which forgets outliers altogether."""
     region_radius_mm: float = 12.0
     """Landmarks within this distance share their outlier verdict, since hands and hair cover regions, not points."""

@@ -1,4 +1,4 @@
-"""Rotations, projection and interpolation in batches."""
+"""Rotations from noisy matrices, and values for the frames without a face."""
 
 from __future__ import annotations
 
@@ -7,29 +7,6 @@ import torch
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
-
-
-def hat(v: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
-    """Matrices of the cross product: hat(v) @ x = v x x."""
-    x, y, z = v.unbind(-1)
-    o = torch.zeros_like(x)
-    return torch.stack((o, -z, y, z, o, -x, -y, x, o), -1).unflatten(-1, (3, 3))
-
-
-def exp_rotation(v: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
-    """Rotation matrices of axis-angle vectors (Rodrigues), accurate down to zero."""
-    angle2 = (v * v).sum(-1)[..., None, None]
-    angle = angle2.clamp_min(1e-12).sqrt()
-    sin_over = torch.where(angle2 < 1e-6, 1 - angle2 / 6, angle.sin() / angle)
-    cos_over = torch.where(angle2 < 1e-6, 0.5 - angle2 / 24, (1 - angle.cos()) / angle2.clamp_min(1e-12))
-    k = hat(v)
-    return torch.eye(3, dtype=v.dtype, device=v.device) + sin_over * k + cos_over * (k @ k)
-
-
-def log_rotation(r: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
-    """Axis-angle vectors of rotations (through scipy's, stable near half turns)."""
-    flat = Rotation.from_matrix(r.reshape(-1, 3, 3).double().numpy()).as_rotvec()
-    return torch.from_numpy(flat).to(r.dtype).reshape(*r.shape[:-2], 3)
 
 
 def nearest_rotation(m: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]:
