@@ -1,0 +1,20 @@
+// The kernels of one vector width, as entered in the table of kernels.h.
+#pragma once
+
+#include "kernels.h"
+#include "simd.h"
+
+namespace visavis {
+namespace VISAVIS_NAMESPACE {
+
+void project(const FrameView& f, int chunk);
+void project_backward(const FrameView& f, int chunk);
+void raster(const FrameView& f, int tile);
+void raster_backward(const FrameView& f, int tile);
+double ssim_rows(const PhotometricView& v, int y0, int y1, float* scratch);
+double loss_rows(const PhotometricView& v, int y0, int y1, float* scratch);
+int64_t photometric_scratch(const PhotometricView& v);
+int64_t photometric_map(const PhotometricView& v);
+
+}  // namespace VISAVIS_NAMESPACE
+}  // namespace visavis

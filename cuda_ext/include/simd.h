@@ -1,0 +1,119 @@
+// Vectors of VISAVIS_LANES floats on compiler vector extensions, with intrinsics only where the compiler needs help.
+// Everything lives in a namespace named after the width: two widths must never share an inline function, or the linker
+// could keep the AVX-512 copy of it for a processor without AVX-512. Hence also no standard library here.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define VISAVIS_CONCAT_(a, b) a##b
+#define VISAVIS_CONCAT(a, b) VISAVIS_CONCAT_(a, b)
+#define VISAVIS_NAMESPACE VISAVIS_CONCAT(lanes, VISAVIS_LANES)
+#define VISAVIS_INLINE static inline __attribute__((always_inline))
+
+namespace visavis {
+namespace VISAVIS_NAMESPACE {
+
+constexpr int kLanes = VISAVIS_LANES;
+typedef float vf __attribute__((vector_size(kLanes * 4)));
+typedef int32_t vi __attribute__((vector_size(kLanes * 4)));
+typedef float vf_unaligned __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+
+VISAVIS_INLINE vf broadcast(float x) { return x - vf{}; }
+VISAVIS_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
+VISAVIS_INLINE void store(float* p, vf v) { *reinterpret_cast<vf_unaligned*>(p) = v; }
+VISAVIS_INLINE int imin(int a, int b) { return a < b ? a : b; }
+VISAVIS_INLINE int imax(int a, int b) { return a > b ? a : b; }
+
+#if VISAVIS_LANES == 16
+typedef __mmask16 vm;
+VISAVIS_INLINE vm ge(vf a, vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GE_OQ); }
+VISAVIS_INLINE bool any(vm m) { return m != 0; }
+VISAVIS_INLINE vf select(vm m, vf a, vf b) { return (vf)_mm512_mask_blend_ps(m, (__m512)b, (__m512)a); }
+VISAVIS_INLINE vf fma(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+VISAVIS_INLINE vf fnma(vf a, vf b, vf c) { return (vf)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+VISAVIS_INLINE vf min(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+VISAVIS_INLINE vf max(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+VISAVIS_INLINE vf sqrt(vf a) { return (vf)_mm512_sqrt_ps((__m512)a); }
+VISAVIS_INLINE vf reciprocal(vf x) {
+  vf r = (vf)_mm512_rcp14_ps((__m512)x);
+  return r * fnma(x, r, broadcast(2.f));
+}
+#elif VISAVIS_LANES == 8
+typedef vi vm;
+VISAVIS_INLINE vm ge(vf a, vf b) { return a >= b; }
+VISAVIS_INLINE bool any(vm m) { return _mm256_movemask_ps((__m256)m) != 0; }
+VISAVIS_INLINE vf select(vm m, vf a, vf b) { return (vf)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)m); }
+VISAVIS_INLINE vf fma(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+VISAVIS_INLINE vf fnma(vf a, vf b, vf c) { return (vf)_mm256_fnmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+VISAVIS_INLINE vf min(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+VISAVIS_INLINE vf max(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+VISAVIS_INLINE vf sqrt(vf a) { return (vf)_mm256_sqrt_ps((__m256)a); }
+VISAVIS_INLINE vf reciprocal(vf x) {
+  vf r = (vf)_mm256_rcp_ps((__m256)x);
+  return r * fnma(x, r, broadcast(2.f));
+}
+#else
+typedef vi vm;
+VISAVIS_INLINE vm ge(vf a, vf b) { return a >= b; }
+VISAVIS_INLINE vf min(vf a, vf b) { return a < b ? a : b; }
+VISAVIS_INLINE vf max(vf a, vf b) { return a > b ? a : b; }
+VISAVIS_INLINE vf reciprocal(vf x) { return 1.f / x; }
+#if defined(__x86_64__)
+VISAVIS_INLINE bool any(vm m) { return _mm_movemask_ps((__m128)m) != 0; }
+VISAVIS_INLINE vf select(vm m, vf a, vf b) { return (vf)_mm_blendv_ps((__m128)b, (__m128)a, (__m128)m); }
+VISAVIS_INLINE vf sqrt(vf a) { return (vf)_mm_sqrt_ps((__m128)a); }
+VISAVIS_INLINE vf fma(vf a, vf b, vf c) { return a * b + c; }
+VISAVIS_INLINE vf fnma(vf a, vf b, vf c) { return c - a * b; }
+#elif defined(__aarch64__)
+VISAVIS_INLINE bool any(vm m) { return vmaxvq_u32((uint32x4_t)m) != 0; }
+VISAVIS_INLINE vf select(vm m, vf a, vf b) { return m ? a : b; }
+VISAVIS_INLINE vf sqrt(vf a) { return (vf)vsqrtq_f32((float32x4_t)a); }
+VISAVIS_INLINE vf fma(vf a, vf b, vf c) { return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+VISAVIS_INLINE vf fnma(vf a, vf b, vf c) { return (vf)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#else
+VISAVIS_INLINE bool any(vm m) { return (m[0] | m[1] | m[2] | m[3]) != 0; }
+VISAVIS_INLINE vf select(vm m, vf a, vf b) { return m ? a : b; }
+VISAVIS_INLINE vf sqrt(vf a) { return vf{__builtin_sqrtf(a[0]), __builtin_sqrtf(a[1]), __builtin_sqrtf(a[2]), __builtin_sqrtf(a[3])}; }
+VISAVIS_INLINE vf fma(vf a, vf b, vf c) { return a * b + c; }
+VISAVIS_INLINE vf fnma(vf a, vf b, vf c) { return c - a * b; }
+#endif
+#endif
+
+// 2^p for p in [-126, 126]; minimax polynomial of degree 5 on [-1/2, 1/2], relative error 1e-7 before rounding.
+VISAVIS_INLINE vf exp2(vf p) {
+#if VISAVIS_LANES == 16
+  const vf n = (vf)_mm512_roundscale_ps((__m512)p, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+  const vf t = p + 12582912.f;  // 1.5 * 2^23: the sum's low bits hold the rounded integer
+  const vf n = t - 12582912.f;
+#endif
+  const vf f = p - n;
+  vf r = fma(f, broadcast(1.326472614891827e-3f), broadcast(9.671512991189957e-3f));
+  r = fma(r, f, broadcast(5.550733581185341e-2f));
+  r = fma(r, f, broadcast(0.24022242426872253f));
+  r = fma(r, f, broadcast(0.6931470036506653f));
+  r = fma(r, f, broadcast(1.f));
+#if VISAVIS_LANES == 16
+  return (vf)_mm512_scalef_ps((__m512)r, (__m512)n);
+#else
+  return (vf)((vi)r + ((vi)t << 23));
+#endif
+}
+
+VISAVIS_INLINE float sum(vf v) {
+  float parts[kLanes];
+  store(parts, v);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) parts[i] += parts[i + width];
+  return parts[0];
+}
+
+}  // namespace VISAVIS_NAMESPACE
+}  // namespace visavis
