@@ -55,7 +55,7 @@ def available() -> dict[str, str | None]:
 
 
 def get(name: str = "auto") -> ModuleType:
-    """The backend called `name`, or the first usable one of `PREFERENCE` for "auto" (never silently the slow reference).
+    """The backend called `name`, or the first of `PREFERENCE` for "auto": never silently the slow reference.
 
     Raises:
         UnknownBackend: there is none of that name.

@@ -175,8 +175,8 @@ class _Bind(torch.autograd.Function):
         counts, n = [vertices.shape[0], faces.shape[0]], triangles.shape[0]
         binding = [triangles.data_ptr(), barycentrics.data_ptr()]
         native().bind(
-            [vertices.data_ptr(), faces.data_ptr()], counts, binding, n, [local_means.data_ptr(), local_quats.data_ptr()],
-            frames.data_ptr(), [means.data_ptr(), quats.data_ptr()],
+            [vertices.data_ptr(), faces.data_ptr()], counts, binding, n,
+            [local_means.data_ptr(), local_quats.data_ptr()], frames.data_ptr(), [means.data_ptr(), quats.data_ptr()],
         )  # fmt: skip
         ctx.save_for_backward(faces, triangles, barycentrics, frames)
         ctx.counts = counts
@@ -206,8 +206,8 @@ def bind(
     """Carry Gaussians from the frames of their mesh triangles to the world: means and quaternions (wxyz).
 
     A triangle's frame has x along its first edge and z along its normal. mean = barycentric point + R local_mean,
-    quat = q_triangle * local_quat. Gradients reach `vertices` (through the barycentric point only: the frame R counts as
-    constant, as in GaussianAvatars-style rigs with fixed frames per step), `local_means` and `local_quats`. Metres.
+    quat = q_triangle * local_quat. Gradients reach `local_means`, `local_quats` and `vertices`, the latter through
+    the barycentric point only: the frame counts as constant. Metres.
 
     Raises:
         ValueError: wrong shapes, or an index outside the mesh.

@@ -1,4 +1,4 @@
-"""The kernels again in plain torch: any float dtype, differentiable to any order, slow. What `cuda_ext.ops` is tested on.
+"""The kernels again in plain torch: any float dtype, differentiable to any order, slow. The tests compare both.
 
 `rasterize` keeps a (pixels, Gaussians) table: meant for small images and at most some thousands of Gaussians.
 """
@@ -136,7 +136,7 @@ def triangle_frames(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -
 
 
 def matrix_to_quats(R: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 4"]:
-    """Quaternions wxyz; of the four formulas (Shepperd 1978) the one whose divisor is largest, w first when trace > 0."""
+    """Quaternions wxyz by the best conditioned of the four formulas (Shepperd 1978)."""
     m = R.flatten(1).unbind(1)
     t = (m[0] + m[4] + m[8], m[0] - m[4] - m[8], m[4] - m[0] - m[8], m[8] - m[0] - m[4])
     s = [2 * torch.sqrt((1 + v).clamp(min=TINY)) for v in t]
