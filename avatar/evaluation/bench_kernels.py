@@ -1,0 +1,192 @@
+"""Timings of the CPU kernels on a synthetic fitted head, each beside a rival timed in the same run.
+
+Absolute times depend on the machine and its neighbours; `ratio_to` compares measurements taken minutes apart at most.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from avatar.types import Camera, Gaussians
+from cuda_ext import ops, reference
+from cuda_ext.backends import native
+
+HEAD_SEMI_AXES = np.array([0.075, 0.110, 0.095])
+HEAD_HEIGHT = 0.22
+CAMERA_DISTANCE = 0.6
+MIN_SECONDS = 0.6
+MIN_REPEATS = 7
+
+
+def head_scene(n: int, size: int, seed: int = 0) -> tuple[Gaussians, Camera]:
+    """n Gaussians on a head-sized ellipsoid shell in a size x size image: as dense as a fitted avatar of that many.
+
+    Standard deviations are 0.5..1.5 % of the head's height, scaled by sqrt(10,000 / n), half of that along the normal;
+    the head fills 75 % of the image's height.
+    """
+    rng = np.random.default_rng(seed)
+    directions = rng.normal(size=(n, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    means = directions * (HEAD_SEMI_AXES + rng.uniform(-0.003, 0.003, (n, 1)))
+    normals = directions / HEAD_SEMI_AXES
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    scales = HEAD_HEIGHT * np.exp(rng.uniform(np.log(0.005), np.log(0.015), (n, 3))) * np.sqrt(10_000 / n)
+    scales[:, 2] *= 0.5
+    tangents = np.cross(normals, rng.normal(size=(n, 3)))
+    tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
+    axes = np.stack([tangents, np.cross(normals, tangents), normals], axis=2)
+    quats_xyzw = Rotation.from_matrix(axes).as_quat()
+    colors = 0.5 + 0.4 * np.sin(means * [40.0, 31.0, 23.0] + [0.0, 1.0, 2.0]) + rng.uniform(-0.1, 0.1, (n, 3))
+    arrays = (means, np.roll(quats_xyzw, 1, axis=1), scales, rng.uniform(0.1, 0.95, n), colors)
+    T_camera_world = np.diag([1.0, -1.0, -1.0, 1.0]).astype(np.float32)
+    T_camera_world[2, 3] = CAMERA_DISTANCE
+    focal = 0.75 * size * CAMERA_DISTANCE / HEAD_HEIGHT
+    camera = Camera(size, size, focal, focal, size / 2, size / 2, T_camera_world)
+    return Gaussians(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in arrays)), camera
+
+
+@dataclass(frozen=True)
+class Case:
+    """One timed function and the rival that its ratio refers to."""
+
+    name: str
+    run: Callable[[], object]
+    rival: str = ""
+    run_rival: Callable[[], object] | None = None
+
+
+def _rasterize(backend, g: Gaussians, camera: Camera):
+    view = dict(width=camera.width, height=camera.height, fx=camera.fx, fy=camera.fy, cx=camera.cx, cy=camera.cy)
+    inputs = (g.means, g.quats_wxyz, g.scales, g.opacities, g.colors)
+    return backend.rasterize(*inputs, **view, T_camera_world=camera.T_camera_world)[0]
+
+
+def _with_gradients(g: Gaussians) -> tuple[Gaussians, tuple[torch.Tensor, ...]]:
+    leaves = tuple(t.clone().requires_grad_() for t in (g.means, g.quats_wxyz, g.scales, g.opacities, g.colors))
+    return Gaussians(*leaves), leaves
+
+
+def _raster_step(backend, scene: tuple[Gaussians, Camera]) -> Callable[[], object]:
+    """Forward and backward from a fixed random image gradient."""
+    gaussians, leaves = _with_gradients(scene[0])
+    camera = scene[1]
+    slope = torch.randn(camera.height, camera.width, 3, generator=torch.Generator().manual_seed(1))
+    return lambda: torch.autograd.grad(_rasterize(backend, gaussians, camera), leaves, slope)
+
+
+@contextmanager
+def _narrow_vectors():
+    """The same kernels on four-lane vectors."""
+    module, lanes = native(), native().get_lanes()
+    module.set_lanes(module.available_lanes()[0])
+    try:
+        yield
+    finally:
+        module.set_lanes(lanes)
+
+
+def _narrow(run: Callable[[], object]) -> Callable[[], object]:
+    def narrow() -> object:
+        with _narrow_vectors():
+            return run()
+
+    return narrow
+
+
+def _raster_cases() -> list[Case]:
+    big, small, tiny = head_scene(50_000, 512), head_scene(22_000, 256), head_scene(1_000, 48)
+    forward = torch.no_grad()(lambda: _rasterize(ops, *big))
+    rows = [("raster_fwd 50k 512", forward)]
+    rows += [("raster_fwd_bwd 50k 512", _raster_step(ops, big)), ("raster_fwd_bwd 22k 256", _raster_step(ops, small))]
+    cases = [Case(name, run, "cpu, 4 lanes", _narrow(run)) for name, run in rows]
+    twin = _raster_step(reference, tiny)
+    return [*cases, Case("raster_fwd_bwd 1k 48", _raster_step(ops, tiny), "reference (torch)", twin)]
+
+
+def _ssim_case() -> Case:
+    generator = torch.Generator().manual_seed(2)
+    image, target = torch.rand(2, 512, 512, 3, generator=generator)
+    image.requires_grad_()
+
+    def step(backend):
+        return lambda: torch.autograd.grad(backend.photometric_loss(image, target), image)
+
+    return Case("ssim 512", step(ops), "reference (torch)", step(reference))
+
+
+def _bind_case(n: int = 50_000) -> Case:
+    generator = torch.Generator().manual_seed(3)
+    vertices = torch.randn(4_500, 3, generator=generator).requires_grad_()
+    corners = torch.rand(9_000, 4_500, generator=generator).topk(3, dim=1).indices
+    faces, triangles = corners.int(), torch.randint(0, 9_000, (n,), generator=generator, dtype=torch.int32)
+    means = torch.randn(n, 3, generator=generator).requires_grad_()
+    quats = torch.randn(n, 4, generator=generator).requires_grad_()
+    weights = torch.rand(n, 3, generator=generator)
+    slopes = (torch.randn(n, 3, generator=generator), torch.randn(n, 4, generator=generator))
+
+    def step(backend):
+        leaves = (vertices, means, quats)
+        return lambda: torch.autograd.grad(
+            backend.bind(vertices, faces, triangles, weights, means, quats), leaves, slopes
+        )
+
+    return Case("bind 50k", step(ops), "reference (torch)", step(reference))
+
+
+def _milliseconds(run: Callable[[], object]) -> np.ndarray:
+    run()  # first use allocates
+    times: list[float] = []
+    while len(times) < MIN_REPEATS or sum(times) < MIN_SECONDS * 1e3:
+        start = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - start) * 1e3)
+    return np.array(times)
+
+
+def _row(case: Case, threads: int) -> dict:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    times = _milliseconds(case.run)
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    ratio = {}
+    if case.run_rival is not None:
+        ratio = {case.rival: round(float(np.median(_milliseconds(case.run_rival)) / np.median(times)), 2)}
+    return {
+        "case": case.name,
+        "backend": "cpu",
+        "threads": threads,
+        "median_ms": round(float(np.median(times)), 3),
+        "p95_ms": round(float(np.percentile(times, 95)), 3),
+        "min_ms": round(float(times.min()), 3),
+        "peak_mb": round(peak, 1),
+        "ratio_to": ratio,
+    }
+
+
+def run(threads: list[int]) -> list[dict]:
+    """Time every case with each number of threads.
+
+    Returns:
+        rows of {"case", "backend", "threads", "median_ms", "p95_ms", "min_ms", "peak_mb", "ratio_to"}. `peak_mb` is by
+        how much the case raised the process's peak memory; `ratio_to` maps a rival to its median divided by ours. All
+        but "raster_fwd" are forward and backward, and all include the torch wrapper; "ssim" is the loss with its L1.
+    """
+    kernel_threads, torch_threads = ops.get_threads(), torch.get_num_threads()
+    cases = [*_raster_cases(), _ssim_case(), _bind_case()]
+    rows = []
+    try:
+        for count in threads:
+            ops.set_threads(count)
+            torch.set_num_threads(count)
+            rows += [_row(case, count) for case in cases]
+    finally:
+        ops.set_threads(kernel_threads)
+        torch.set_num_threads(torch_threads)
+    return rows
