@@ -69,7 +69,8 @@ class Viewer:
         for loop in loops:
             loop.stop()
         self.panels.stop()
-        self._server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._server.stop()
 
     def __enter__(self) -> Viewer:
         return self
@@ -83,6 +84,7 @@ class Viewer:
         self._server.scene.set_up_direction("-y")
         self._server.gui.configure_theme(dark_mode=True, show_share_button=False, show_logo=False)
         self._server.gui.set_panel_label("visavis")
+        self._server.gui.main_panel.dock_right()
         start = self._server.initial_camera
         start.position = np.linalg.inv(camera.T_camera_world.astype(np.float64))[:3, 3]
         start.look_at = np.asarray(avatar.head_center, dtype=np.float64)

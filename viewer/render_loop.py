@@ -53,7 +53,7 @@ class ClientLoop:
         self.client, self.stage, self.sharp_side = client, stage, sharp_side
         self.size = MovingSize(high=sharp_side)
         self._readout = client.gui.add_markdown("waiting for the first picture", order=-1)
-        self._readout_at = 0.0
+        self._readout_at, self._pictures, self._latency = 0.0, 0, 0.0
         self._wake, self._stopping = threading.Event(), False
         self._asked_at = time.monotonic()
         self._forget = stage.on_change(self.wake)
@@ -116,18 +116,19 @@ class ClientLoop:
         self.client.flush()
         if quality == MOVING_JPEG_QUALITY:
             self.size.measured(long_side, time.monotonic() - start)
-        self._report(camera, seconds)
+        self._count(camera, seconds, sharp=quality == SHARP_JPEG_QUALITY)
         return long_side
 
-    def _report(self, camera: Camera, seconds: float) -> None:
+    def _count(self, camera: Camera, seconds: float, sharp: bool) -> None:
+        """Bring the readout up to date, twice a second at most: it shares its wire with the pictures."""
         now = time.monotonic()
-        if now - self._readout_at < _READOUT_SECONDS:
+        self._pictures += 1
+        self._latency = self._latency if sharp else now - self._asked_at
+        if now - self._readout_at < _READOUT_SECONDS and not sharp:
             return
-        self._readout_at = now
-        latency = now - self._asked_at
-        text = (
-            f"{camera.width} x {camera.height} px, rendered in {1000 * seconds:.0f} ms ({1 / seconds:.0f} per second)"
+        rate = self._pictures / (now - self._readout_at)
+        self._readout_at, self._pictures = now, 0
+        pace = (
+            f"{rate:.0f} pictures a second" if self.stage.playing else f"{1000 * self._latency:.0f} ms after the change"
         )
-        if not self.stage.playing:
-            text += f", {1000 * latency:.0f} ms after the change"
-        self._readout.content = text
+        self._readout.content = f"{camera.width} x {camera.height} px, rendered in {1000 * seconds:.0f} ms, {pace}"
