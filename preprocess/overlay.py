@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Float, Int, UInt8
 
 from avatar.geometry import quat_to_matrix
-from avatar.head.model import HeadModel
+from avatar.head.model import REGIONS, HeadModel
 from avatar.progress import progress
 from avatar.types import Camera, Motion
 
 _MESH, _POINTS, _LOST = (90, 230, 255), (255, 120, 40), (230, 40, 40)
-_OPACITY = 0.45
+_OPACITY = 0.3
 _BLOCK = 64
+_MIN_SIDE = 480
 
 
 def write_overlay(
@@ -38,7 +39,9 @@ def write_overlay(
     """
     from avatar.export.video import VideoWriter
 
-    faces = head.faces.numpy()
+    scale = -(-_MIN_SIDE // max(camera.width, camera.height))  # wires need pixels: small captures are drawn larger
+    camera, landmarks_px = camera.scaled(camera.width * scale, camera.height * scale), landmarks_px * scale
+    faces = outer_faces(head)
     with (
         progress("drawing the overlay", len(motion)) as bar,
         ThreadPoolExecutor(1) as encoding,
@@ -48,7 +51,7 @@ def write_overlay(
         for begin in range(0, len(motion), _BLOCK):
             points = project_mesh(head, neutral, motion[begin : begin + _BLOCK], camera)
             for index in range(begin, begin + len(points)):
-                picture = read(index)
+                picture = _enlarged(read(index), scale)
                 if tracked[index]:
                     picture = draw(picture, points[index - begin], faces, landmarks_px[index])
                 else:
@@ -59,6 +62,13 @@ def write_overlay(
                 bar.update(index + 1)
         if encoded is not None:
             encoded.result()
+
+
+def outer_faces(head: HeadModel) -> Int[np.ndarray, "f 3"]:
+    """Triangles of the skin: teeth, tongue and eyeballs would only blacken the picture with wires."""
+    faces, regions = head.faces.numpy(), head.regions.numpy()
+    inner = [REGIONS.index(name) for name in ("inner_mouth", "teeth", "tongue", "eyes")]
+    return faces[~np.isin(regions[faces], inner).any(1)]
 
 
 @torch.no_grad()
@@ -76,6 +86,12 @@ def project_mesh(
     seen = world @ view[:3, :3].T + view[:3, 3]
     pixels = seen[..., :2] / seen[..., 2:] * torch.tensor([camera.fx, camera.fy]) + torch.tensor([camera.cx, camera.cy])
     return pixels.numpy()
+
+
+def _enlarged(rgb: np.ndarray, scale: int) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) if scale > 1 else rgb
 
 
 def draw(

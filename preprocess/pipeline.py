@@ -170,7 +170,7 @@ def _finish(
             "source": {
                 "name": video.name,
                 "sha256": source_hash,
-                "start_seconds": float(times[0]),
+                "used_from_seconds": float(times[0]),
                 "cuts_seconds": [list(span) for span in report.segments_seconds],
                 **asdict(info),
             },

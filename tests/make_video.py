@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import torch
 
 RED, GREEN, BLUE, GREY = (220, 30, 30), (30, 200, 40), (30, 40, 210), (128, 128, 128)
 
@@ -118,3 +119,54 @@ def colour_at(picture: np.ndarray, x: float, y: float) -> np.ndarray:
     height, width = picture.shape[:2]
     cy, cx = int(y * (height - 1)), int(x * (width - 1))
     return picture[max(0, cy - 2) : cy + 3, max(0, cx - 2) : cx + 3].reshape(-1, 3).mean(0)
+
+
+def head_picture(
+    yaw_degrees: float = 0.0,
+    jaw_open: float = 0.0,
+    width: int = 320,
+    height: int = 240,
+    distance: float = 0.75,
+    x: float = 0.0,
+    backdrop: tuple[int, int, int] = (70, 90, 110),
+) -> np.ndarray:
+    """A render of the anny head, which the face detector takes for a person; metres in front of a 40-degree camera."""
+    from avatar.head import load_head
+    from avatar.head.arkit import ARKIT_INDEX
+    from avatar.head.model import REGIONS
+    from avatar.head.render_mesh import shade_mesh
+
+    head = load_head("anny")
+    expression = torch.zeros(52)
+    expression[ARKIT_INDEX["jawOpen"]] = jaw_open
+    vertices = head.vertices(head.template, expression).numpy()
+    yaw = np.radians(yaw_degrees)
+    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    camera = vertices @ (np.diag([1, -1, -1]) @ turn).T + [x, 0, distance]
+    palette = {
+        "lips": (0.72, 0.35, 0.33),
+        "eyes": (0.9, 0.9, 0.92),
+        "inner_mouth": (0.3, 0.1, 0.1),
+        "scalp": (0.3, 0.2, 0.15),
+    }
+    colours = np.array([palette.get(name, (0.87, 0.67, 0.57)) for name in REGIONS], np.float32)[head.regions.numpy()]
+    focal = 1.4 * width
+    rgb, ids = shade_mesh(camera, head.faces.numpy(), focal, focal, width / 2, height / 2, width, height, colours)
+    wall = np.full((height, width, 3), backdrop, np.float32)
+    wall *= np.linspace(0.7, 1.1, width)[None, :, None]  # a wall with some light on it
+    return np.where(ids[..., None] >= 0, rgb, wall.clip(0, 255).astype(np.uint8))
+
+
+def head_pictures(count: int, **options) -> list[np.ndarray]:
+    """A head that turns and talks, smoothly, there and back."""
+    unique = [
+        head_picture(18 * np.sin(s), 0.35 * (1 - np.cos(4 * s)) / 2, **options) for s in np.linspace(-1.5, 1.5, 24)
+    ]
+    back_and_forth = [*unique, *unique[-2:0:-1]]
+    return [back_and_forth[i % len(back_and_forth)] for i in range(count)]
+
+
+def rendered_head_video(path: Path, seconds: float = 3.0, fps: float = 12.0, **options) -> Path:
+    """A clip of `head_pictures`; `options` as in `write_video`."""
+    count = round(seconds * fps)
+    return write_video(path, head_pictures(count), (i / fps for i in range(count)), **options)

@@ -1,0 +1,315 @@
+"""A capture comes back as it was written; one edited into nonsense is refused with file and field."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avatar.errors import BadInput, FormatMismatch, Interrupted
+from preprocess.capture import SCHEMA, CaptureFolder, frame_path, is_capture, mask_path, save_info, save_tracks
+from preprocess.pictures import write_mask, write_picture
+from preprocess.workspace import Workspace, check_output
+
+T, V, K, WIDTH, HEIGHT = 4, 7, 3, 48, 32
+
+
+def picture(index: int) -> np.ndarray:
+    return np.full((HEIGHT, WIDTH, 3), (200, 30 + 20 * index, 60), np.uint8)
+
+
+def tracks() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    landmarks = rng.uniform(0, 30, (T, 478, 2)).astype(np.float32)
+    landmarks[2] = np.nan
+    return {
+        "timestamps": np.array([0, 0.04, 0.1, 0.12]),
+        "tracked": np.array([True, True, False, True]),
+        "identity": rng.normal(size=K).astype(np.float32),
+        "neutral": rng.uniform(-0.1, 0.1, (V, 3)).astype(np.float32),
+        "expression": rng.uniform(0, 1, (T, 52)).astype(np.float32),
+        "joints": np.zeros((T, 4, 3), np.float32),
+        "quats_wxyz": np.tile(np.array([0, 1, 0, 0], np.float32), (T, 1)),
+        "translation": np.tile(np.array([0, 0, 0.8], np.float32), (T, 1)),
+        "landmarks_px": landmarks,
+        "scores": rng.uniform(0, 1, (T, 52)).astype(np.float32),
+        "confidence": np.array([1, 0.9, 0, 1], np.float32),
+    }
+
+
+def info() -> dict:
+    return {
+        "tool_version": "test",
+        "source": {"name": "a.mp4", "sha256": "0" * 64},
+        "fps": 25.0,
+        "frame_count": T,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "head": {"name": "anny", "content_hash": "abc"},
+        "camera": {"fx": 90.0, "fy": 90.0, "cx": 24.0, "cy": 16.0},
+        "audio": False,
+        "verdict": "ok",
+        "warnings": [],
+        "metrics": {},
+        "config": {},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    path = tmp_path / "my capture"
+    (path / "frames").mkdir(parents=True)
+    (path / "masks").mkdir()
+    for i in range(T):
+        write_picture(frame_path(path, i), picture(i))
+        write_mask(mask_path(path, i), np.full((HEIGHT, WIDTH), 10 * i, np.uint8))
+    write_picture(path / "background.png", picture(0))
+    write_mask(path / "background_seen.png", np.eye(HEIGHT, WIDTH, dtype=np.uint8) * 255)
+    save_tracks(path, **tracks())
+    save_info(path, info())
+    return path
+
+
+def test_round_trip(folder):
+    capture = CaptureFolder.load(folder)
+    assert (len(capture), capture.fps, capture.head_name, capture.audio_path) == (T, 25.0, "anny", None)
+    assert (capture.camera.width, capture.camera.fx, capture.camera.cy) == (WIDTH, 90.0, 16.0)
+    np.testing.assert_array_equal(capture.camera.T_camera_world, np.eye(4))
+    np.testing.assert_allclose(capture.frame(3), picture(3), atol=2)
+    assert (capture.mask(3) == 30).all()
+    np.testing.assert_array_equal(capture.background, picture(0))
+    np.testing.assert_array_equal(capture.background_seen, np.eye(HEIGHT, WIDTH, dtype=bool))
+    stored = tracks()
+    for name in ("identity", "neutral", "tracked", "confidence", "landmarks_px", "scores"):
+        np.testing.assert_array_equal(getattr(capture, name), stored[name])
+    np.testing.assert_array_equal(capture.motion.timestamps_seconds, stored["timestamps"])
+    np.testing.assert_array_equal(capture.motion.translation, stored["translation"])
+
+
+def test_content_hash_follows_the_content(folder):
+    before = CaptureFolder.load(folder).content_hash
+    assert CaptureFolder.load(folder).content_hash == before
+    save_tracks(folder, **{**tracks(), "identity": np.ones(K, np.float32)})
+    assert CaptureFolder.load(folder).content_hash != before
+
+
+def test_colour_survives_storage(tmp_path):
+    sharp = np.zeros((32, 32, 3), np.uint8)
+    sharp[:, ::2] = (255, 0, 0)
+    sharp[:, 1::2] = (0, 0, 255)
+    write_picture(tmp_path / "a.jpg", sharp)
+    from preprocess.pictures import read_picture
+
+    assert np.abs(read_picture(tmp_path / "a.jpg", 32, 32).astype(int) - sharp).max() < 25
+
+
+def edit(**changes):
+    def apply(folder: Path) -> None:
+        text = json.loads((folder / "capture.json").read_text())
+        for dotted, value in changes.items():
+            place, *names = text, *dotted.split("__")
+            for name in names[:-1]:
+                place = place[name]
+            place[names[-1]] = value
+        (folder / "capture.json").write_text(json.dumps(text))
+
+    return apply
+
+
+def array(name: str, change):
+    def apply(folder: Path) -> None:
+        arrays = tracks()
+        changed = change(arrays.pop(name).copy())
+        np.savez(folder / "tracks.npz", **arrays, **({} if changed is None else {name: changed}))
+
+    return apply
+
+
+def put(value, *where):
+    def change(values):
+        values[where] = value
+        return values
+
+    return change
+
+
+def remove(name: str):
+    return lambda folder: (folder / name).unlink()
+
+
+def overwrite(name: str, data: bytes):
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+NONSENSE = {
+    "schema of the future": (edit(schema="visavis.capture/2"), "capture.json has another schema"),
+    "schema of an avatar": (edit(schema="visavis.avatar/1"), "capture.json has another schema"),
+    "broken json": (overwrite("capture.json", b"{"), "capture.json is no valid JSON"),
+    "binary json": (overwrite("capture.json", b"\xff\xfe\x00"), "capture.json is no valid JSON"),
+    "a list": (overwrite("capture.json", b"[1]"), "capture.json has another schema"),
+    "text for a number": (edit(fps="25"), "'fps' is wrong"),
+    "no rate": (edit(fps=0), "'fps' is wrong"),
+    "infinite rate": (edit(fps=float("inf")), "'fps' is wrong"),
+    "negative frames": (edit(frame_count=-3), "'frame_count' is wrong"),
+    "fractional width": (edit(width=48.5), "'width' is wrong"),
+    "more frames than tracks": (edit(frame_count=5), "tracks.npz: 'timestamps' is wrong"),
+    "no camera": (edit(camera=None), "'camera' is wrong"),
+    "focal length": (edit(camera__fx=-1.0), "'fx' is wrong"),
+    "principal point": (edit(camera__cx=float("nan")), "'cx' is wrong"),
+    "head name": (edit(head={"content_hash": "a"}), "'name' is wrong"),
+    "another size": (edit(width=64), "background.png has another size"),
+    "sound promised": (edit(audio=True), "audio.wav is missing"),
+    "sound unsaid": (edit(audio="yes"), "'audio' is wrong"),
+    "no tracks": (remove("tracks.npz"), "tracks.npz is missing"),
+    "damaged tracks": (overwrite("tracks.npz", b"PK\x03\x04 nonsense"), "tracks.npz can't be read"),
+    "no background": (remove("background.png"), "background.png is missing"),
+    "damaged background": (overwrite("background.png", b"\x89PNG nonsense"), "background.png is no readable picture"),
+    "a frame less": (remove("frames/000002.jpg"), "000002.jpg is missing"),
+    "a mask less": (remove("masks/000003.png"), "000003.png is missing"),
+    "an array less": (array("quats_wxyz", lambda v: None), "tracks.npz: 'quats_wxyz' is wrong"),
+    "shape": (array("expression", lambda v: v[:, :50]), r"'expression' is wrong\n.*\(4, 52\)"),
+    "vertices": (array("neutral", lambda v: v[:, :2]), "'neutral' is wrong"),
+    "whole numbers": (array("scores", lambda v: v.astype(int)), "'scores' is wrong"),
+    "objects": (array("identity", lambda v: np.array([{}, None], object)), "tracks.npz can't be read"),
+    "NaN": (array("expression", put(np.nan, 1, 2)), "'expression' is wrong"),
+    "NaN in a tracked frame": (array("landmarks_px", put(np.nan, 0, 5, 1)), "'landmarks_px' is wrong"),
+    "wild expression": (array("expression", put(9.0, 0, 0)), "'expression' is wrong"),
+    "confidence": (array("confidence", put(3.0, 0)), "'confidence' is wrong"),
+    "quaternion": (array("quats_wxyz", put(0.0, 1)), "'quats_wxyz' is wrong"),
+    "behind the camera": (array("translation", put(-1.0, 0, 2)), "'translation' is wrong"),
+    "time goes back": (array("timestamps", put(0.01, 2)), "'timestamps' is wrong"),
+    "nothing tracked": (array("tracked", put(False)), "'tracked' is wrong"),
+}
+
+
+@pytest.mark.parametrize("case", NONSENSE)
+def test_nonsense_is_refused_by_file_and_field(folder, case):
+    change, words = NONSENSE[case]
+    change(folder)
+    with pytest.raises(FormatMismatch, match=words) as error:
+        CaptureFolder.load(folder)
+    assert str(folder) in str(error.value)
+
+
+def test_damaged_picture_is_refused_when_read(folder):
+    frame_path(folder, 1).write_bytes(b"no jpeg")
+    write_mask(mask_path(folder, 1), np.zeros((5, 5), np.uint8))
+    capture = CaptureFolder.load(folder)
+    with pytest.raises(FormatMismatch, match=r"000001\.jpg is no readable picture"):
+        capture.frame(1)
+    with pytest.raises(FormatMismatch, match=r"000001\.png has another size(.|\n)*48x32(.|\n)*5x5"):
+        capture.mask(1)
+
+
+def test_what_is_no_capture(tmp_path):
+    with pytest.raises(BadInput, match="does not exist"):
+        CaptureFolder.load(tmp_path / "none")
+    with pytest.raises(BadInput, match=r"no capture\.json"):
+        CaptureFolder.load(tmp_path)
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(BadInput, match="is a file"):
+        CaptureFolder.load(tmp_path / "a.mp4")
+
+
+def test_outputs_that_are_refused(folder, tmp_path):
+    check_output(tmp_path / "new", overwrite=False)
+    (tmp_path / "empty").mkdir()
+    check_output(tmp_path / "empty", overwrite=False)
+    with pytest.raises(BadInput, match="--overwrite"):
+        check_output(folder, overwrite=False)
+    check_output(folder, overwrite=True)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    for overwriting in (False, True):
+        with pytest.raises(BadInput, match="not empty and not a capture"):
+            check_output(tmp_path / "photos", overwriting)
+        with pytest.raises(BadInput, match="is a file"):
+            check_output(folder / "capture.json", overwriting)
+    edit(schema="visavis.avatar/1")(folder)
+    with pytest.raises(BadInput, match="not a capture"):
+        check_output(folder, overwrite=True)
+
+
+def test_workspace_becomes_the_output_in_one_step(tmp_path, folder):
+    output = tmp_path / "out ü"
+    with Workspace(output, "key", overwrite=False) as work:
+        assert work.path.name == ".out ü.partial" and not output.exists()
+        work.save_chunk(0, {"a": np.arange(3)})
+        for i in range(5):
+            write_picture(frame_path(work.path, i), picture(i))
+            write_mask(mask_path(work.path, i), np.zeros((HEIGHT, WIDTH), np.uint8))
+        work.keep_frames(1, 4)
+        work.publish()
+    assert sorted(p.name for p in (output / "frames").iterdir()) == ["000000.jpg", "000001.jpg", "000002.jpg"]
+    assert sorted(p.name for p in output.iterdir()) == ["frames", "masks"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["my capture", "out ü"]
+
+
+def test_publishing_replaces_an_older_capture(tmp_path, folder):
+    with Workspace(folder, "key", overwrite=True) as work:
+        assert is_capture(folder)
+        (work.path / "capture.json").write_text(json.dumps({"schema": SCHEMA, "new": True}))
+        work.publish()
+    assert "new" in (folder / "capture.json").read_text()
+    assert not (folder / "tracks.npz").exists()
+    assert [p.name for p in tmp_path.iterdir()] == [folder.name]
+
+
+def unfinished(output: Path, key: str) -> list:
+    with Workspace(output, key, overwrite=False) as work:
+        return work.load_chunks()
+
+
+def test_unfinished_work_is_resumed_by_its_own_key_only(tmp_path):
+    with pytest.raises(Interrupted), Workspace(tmp_path / "out", "key", overwrite=False) as work:
+        work.save_chunk(0, {"a": np.arange(3)})
+        raise KeyboardInterrupt
+    assert len(unfinished(tmp_path / "out", "key")) == 1
+    assert len(unfinished(tmp_path / "out", "other key")) == 0
+
+
+@pytest.mark.parametrize("error", [BadInput("bad"), OSError(28, "No space left on device"), PermissionError(13, "no")])
+def test_nothing_is_left_behind_by_a_refusal(tmp_path, error):
+    with pytest.raises(BadInput), Workspace(tmp_path / "out", "key", overwrite=False) as work:
+        work.save_chunk(0, {"a": np.arange(3)})
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_runs_do_not_share_an_output(tmp_path):
+    with Workspace(tmp_path / "out", "key", overwrite=False) as first:
+        first.save_chunk(0, {"a": np.arange(3)})
+        with pytest.raises(BadInput, match="another run"):
+            Workspace(tmp_path / "out", "other", overwrite=False).__enter__()
+        assert len(first.load_chunks()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="needs root to mount a tiny file system")
+def test_a_really_full_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        with pytest.raises(BadInput, match="is full"), Workspace(disk / "out", "key", overwrite=False) as work:
+            work.save_chunk(0, {"a": np.zeros(200_000)})
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, preprocess, preprocess.capture; print([m for m in ('mediapipe', 'av', 'cv2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
