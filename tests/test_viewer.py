@@ -137,7 +137,7 @@ def test_serve_says_where_and_ends_on_interrupt(tmp_path):
         process.kill()
     assert "http://localhost:84" in said[0] and "ssh -N -L 84" in said[1]
     assert process.returncode == 0 and out == ""
-    assert "closing" in err and "Traceback" not in err
+    assert "closed" in err and "Traceback" not in err
 
 
 def test_facing_is_what_the_mean_pose_finds():

@@ -98,15 +98,14 @@ def serve(avatar: Avatar, *, host: str = "127.0.0.1", port: int = 8080, sharp_si
     Raises:
         BadInput: the address is not one of this machine's.
     """
-    with Viewer(avatar, host=host, port=port, sharp_side=sharp_side) as viewer:
+    with Viewer(avatar, host=host, port=port, sharp_side=sharp_side) as viewer, contextlib.suppress(KeyboardInterrupt):
         note(f"the viewer runs at {viewer.url} (Ctrl-C ends it)")
         note(
             f"from another computer: ssh -N -L {viewer.port}:localhost:{viewer.port} {socket.gethostname()}"
             f"   and open http://localhost:{viewer.port} there"
         )
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
-        note("closing the viewer")
+        threading.Event().wait()
+    note("the viewer is closed")
 
 
 def _quiet_server(host: str, port: int) -> viser.ViserServer:

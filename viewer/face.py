@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
@@ -37,7 +36,7 @@ class Face:
     """A pose of the head in the viewer's terms; degrees, relative to the person's mean pose."""
 
     actions: dict[str, float]
-    """ARKit actions by name, 0..1, without `eyeLook*`."""
+    """ARKit actions by name, 0..1 (tracked ones slightly beyond), without `eyeLook*`."""
     gaze: tuple[float, float] = (0.0, 0.0)
     """To the subject's left, up."""
     head: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -74,8 +73,3 @@ def params_to_face(params: HeadParams, rest: HeadParams) -> Face:
     offset = (params.translation - rest.translation).tolist()
     actions = {name: v for name, v in value.items() if not name.startswith("eyeLook")}
     return Face(actions, (left, up), (float(yaw), float(pitch), float(roll)), (offset[0], offset[1], offset[2]))
-
-
-def within(value: float, limit: float) -> float:
-    """A value held inside +-limit, for sliders of that range."""
-    return float(np.clip(value, -limit, limit))

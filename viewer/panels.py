@@ -15,7 +15,6 @@ from viewer.face import (
     action_groups,
     face_to_params,
     params_to_face,
-    within,
 )
 from viewer.stage import Stage
 
@@ -33,10 +32,12 @@ class Panels:
     def __init__(self, server: viser.ViserServer, stage: Stage) -> None:
         self.server, self.stage = server, stage
         self.sliders: dict[str, viser.GuiSliderHandle[float]] = {}
+        self._loaded: dict[str, tuple[float, float]] = {}
         self._offset = (0.0, 0.0, 0.0)
         self._taking_over = threading.Lock()
         self._add_playback()
         self._add_face()
+        self._show_rest()
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="timeline", daemon=True)
         self._ticker.start()
@@ -47,21 +48,23 @@ class Panels:
         self._ticker.join(timeout=5)
 
     def face(self) -> Face:
-        """The face as the sliders stand."""
+        """The face as the sliders stand; one that was not touched keeps what was loaded into it, unrounded."""
         value = {name: float(slider.value) for name, slider in self.sliders.items()}
+        value = {name: exact if value[name] == shown else value[name] for name, (exact, shown) in self._loaded.items()}
         gaze, head = (value.pop(_GAZE[0]), value.pop(_GAZE[1])), tuple(value.pop(name) for name in _HEAD)
         return Face(value, gaze, (head[0], head[1], head[2]), self._offset)
 
     def set_face(self, face: Face, *, keep: str | None = None) -> None:
         """Move the sliders, without effect on the stage; `keep` names one that stays."""
-        value = dict(face.actions)
-        value |= {name: within(v, GAZE_RANGE_DEGREES) for name, v in zip(_GAZE, face.gaze, strict=True)}
-        value |= {name: within(v, HEAD_RANGE_DEGREES) for name, v in zip(_HEAD, face.head, strict=True)}
         self._offset = face.offset
         with self.server.atomic():
-            for name, slider in self.sliders.items():
+            for name, exact in _values(face).items():
+                slider = self.sliders[name]
+                # Tracked actions reach a little beyond 0..1; the slider shows the nearest value it has.
+                shown = round(min(max(exact, slider.min), slider.max), 3)
+                self._loaded[name] = (exact, shown)
                 if name != keep:
-                    slider.value = round(value[name], 3)
+                    slider.value = shown
 
     def _add_playback(self) -> None:
         gui, last = self.server.gui, self.stage.duration_seconds
@@ -77,23 +80,27 @@ class Panels:
         self.reset.on_click(self._on_reset)
 
     def _add_face(self) -> None:
-        gui, face = self.server.gui, params_to_face(self.stage.rest, self.stage.rest)
         for title, names in action_groups().items():
             if title == "Jaw":  # after the common ones
-                self._add_pose(face)
-            with gui.add_folder(title, expand_by_default=title == "Common"):
+                self._add_pose()
+            with self.server.gui.add_folder(title, expand_by_default=title == "Common"):
                 for name in names:
-                    self._add_slider(name, 0.0, 1.0, 0.01, face.actions[name])
+                    self._add_slider(name, 0.0, 1.0, 0.01)
 
-    def _add_pose(self, face: Face) -> None:
+    def _show_rest(self) -> None:
+        self.set_face(params_to_face(self.stage.rest, self.stage.rest))
+        # Through the sliders' terms, so that touching one changes nothing else.
+        self.stage.show_face(face_to_params(self.face(), self.stage.rest))
+
+    def _add_pose(self) -> None:
         with self.server.gui.add_folder("Gaze and head (degrees)"):
-            for name, value in zip(_GAZE, face.gaze, strict=True):
-                self._add_slider(name, -GAZE_RANGE_DEGREES, GAZE_RANGE_DEGREES, 0.5, value)
-            for name, value in zip(_HEAD, face.head, strict=True):
-                self._add_slider(name, -HEAD_RANGE_DEGREES, HEAD_RANGE_DEGREES, 0.5, value)
+            for name in _GAZE:
+                self._add_slider(name, -GAZE_RANGE_DEGREES, GAZE_RANGE_DEGREES, 0.5)
+            for name in _HEAD:
+                self._add_slider(name, -HEAD_RANGE_DEGREES, HEAD_RANGE_DEGREES, 0.5)
 
-    def _add_slider(self, name: str, low: float, high: float, step: float, value: float) -> None:
-        slider = self.server.gui.add_slider(name, low, high, step, round(min(max(value, low), high), 3))
+    def _add_slider(self, name: str, low: float, high: float, step: float) -> None:
+        slider = self.server.gui.add_slider(name, low, high, step, 0.0)
         slider.on_update(partial(self._on_slider, name))
         self.sliders[name] = slider
 
@@ -117,8 +124,7 @@ class Panels:
 
     def _on_reset(self, event: viser.GuiEvent) -> None:
         self.play.value = False
-        self.set_face(params_to_face(self.stage.rest, self.stage.rest))
-        self.stage.show_face(self.stage.rest)
+        self._show_rest()
         if event.client is not None:
             home = self.server.initial_camera
             with event.client.atomic():
@@ -131,3 +137,8 @@ class Panels:
         while not self._stopping.wait(_TICK_SECONDS):
             if self.stage.playing:
                 self.time.value = round(self.stage.position(), 2)
+
+
+def _values(face: Face) -> dict[str, float]:
+    """A face as one number per slider."""
+    return face.actions | dict(zip(_GAZE, face.gaze, strict=True)) | dict(zip(_HEAD, face.head, strict=True))

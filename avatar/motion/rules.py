@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.motion.blinks import blink_track, gaze_actions, gaze_track, head_track
-from avatar.motion.visemes import CUE_FPS, RATE, hear, mouth
+from avatar.motion.visemes import CUE_FPS, RATE, SEALED, hear, mouth
 from avatar.types import JOINTS, N_EXPRESSIONS, Motion
 
 
@@ -49,7 +49,7 @@ def drive(
     rotation = Rotation.from_euler("YXZ", head, degrees=True).as_quat(scalar_first=True)
     return Motion(
         timestamps_seconds=seconds.astype(np.float64),
-        expression=expression.clip(0, 1).astype(np.float32),
+        expression=expression.astype(np.float32),
         joints=np.zeros((len(seconds), len(JOINTS), 3), np.float32),
         quats_wxyz=rotation.astype(np.float32),
         translation=np.zeros((len(seconds), 3), np.float32),
@@ -66,11 +66,13 @@ def _at(seconds: np.ndarray, lips: np.ndarray, level: np.ndarray) -> tuple[np.nd
 
 def _add_lips(base: np.ndarray, lips: np.ndarray) -> np.ndarray:
     """Speech on top of the face at rest; pressed lips also close a mouth that rests ajar."""
-    pressed = lips[:, [ARKIT_INDEX["mouthPressLeft"]]] / 0.3
+    pressed = (lips[:, ARKIT_INDEX["mouthPressLeft"]] / SEALED["mouthPress"]).clip(0, 1)
     rest = np.repeat(base[None], len(lips), axis=0)
-    jaw = [ARKIT_INDEX["jawOpen"], ARKIT_INDEX["mouthLowerDownLeft"], ARKIT_INDEX["mouthLowerDownRight"]]
-    rest[:, jaw] = rest[:, jaw] * (1 - pressed.clip(0, 1))
-    return rest + lips
+    for name in ("jawOpen", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight"):
+        column = rest[:, ARKIT_INDEX[name]]
+        rest[:, ARKIT_INDEX[name]] = np.minimum(column, column * (1 - pressed))
+    # Trackers give slightly negative actions; a rest below zero stays what it is.
+    return (rest + lips).clip(np.minimum(base, 0), 1)
 
 
 def _add_eyes(expression: np.ndarray, seconds: np.ndarray, head: np.ndarray, seed: int) -> np.ndarray:

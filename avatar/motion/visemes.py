@@ -38,6 +38,8 @@ TARGETS: dict[str, dict[str, float]] = {
     "lip_teeth": {"jawOpen": 0.04, "mouthRollLower": 0.35, "mouthUpperUp": 0.2},
 }
 """Mouth shape of each viseme at full strength; `mouthSmile` and the like stand for their left and right actions."""
+SEALED = {"mouthPress": 0.25, "mouthClose": 0.12, "mouthRollLower": 0.15, "mouthRollUpper": 0.1}
+"""Lips on p, b and m: pressed, and closed a little further than at rest, where many people's lips stand ajar."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def mouth(samples: Float[np.ndarray, " n"]) -> Float[np.ndarray, "t 52"]:
     kept = expression[:, rounded]
     expression = expression * (1 - seal)
     expression[:, rounded] = kept * (1 - 0.5 * seal)
-    return np.clip(expression + 0.3 * seal * target_vector({"mouthPress": 1.0}), 0, 1)
+    return np.clip(expression + seal * target_vector(SEALED), 0, 1)
 
 
 def target_vector(actions: dict[str, float]) -> Float[np.ndarray, "52"]:
