@@ -227,6 +227,14 @@ def test_several_forwards_before_a_backward():
     assert all(torch.equal(a, b) for a, b in zip([g for gs in alone for g in gs], together, strict=True))
 
 
+def test_a_graph_can_be_walked_twice():
+    tensors, view = scene(300)
+    inputs = leaves(tensors, torch.float32)
+    loss = ops.rasterize(*inputs, **view)[0].square().sum()
+    first = torch.autograd.grad(loss, inputs, retain_graph=True)
+    assert all(torch.equal(a, b) for a, b in zip(first, torch.autograd.grad(loss, inputs), strict=True))
+
+
 def test_changing_an_output_in_place_is_caught():
     tensors, view = scene(50)
     inputs = leaves(tensors, torch.float32)

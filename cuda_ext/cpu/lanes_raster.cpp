@@ -247,34 +247,31 @@ VISAVIS_INLINE void splat_backward(const Splat& g, const Tile& t, const Centres&
       BlockGradient& s = states[b];
       const vf dx = gx - centres.x[bx];
       const vf l2a = log2_alpha(dx, broadcast(g.a), linear, constant);
-      const vm hit = ge(l2a, broadcast(kLog2MinAlpha));
+      const vm hit = ge(l2a, broadcast(kLog2MinAlpha)) & ge(s.T, broadcast(kMinTransmittance));
       if (!any(hit)) continue;
-      const vf raw = exp2(max(l2a, broadcast(-100.f)));
+      const vf raw = exp2(l2a), T = s.T;
       const vf alpha = select(hit, min(raw, broadcast(kMaxAlpha)), vf{});
-      const vm alive = ge(s.T, broadcast(kMinTransmittance));
-      const vf T = select(alive, s.T, vf{});
       const vf weight = alpha * T;
       vf value = fma(broadcast(g.red), s.red, s.weight);  // dL/dw
       value = fma(broadcast(g.green), s.green, value);
       value = fma(broadcast(g.blue), s.blue, value);
       if (kWithDepth) value = fma(broadcast(g.z), s.depth, value);
       const vf rest = fnma(weight, value, s.rest), through = 1.f - alpha;
-      s.rest = rest;
-      s.T = s.T * through;
-      // dL/dalpha = T value - rest / (1 - alpha); none through the clamp at 0.999, none for finished pixels
+      const vf next = T * through;
+      s.rest = rest, s.T = next;
+      // dL/dalpha = T value - rest / (1 - alpha); none through the cap at 0.999
       const vf slope = fnma(rest, reciprocal(through), T * value);
-      const vm open = ge(broadcast(kMaxAlpha), raw);
-      const vf v = select(open, select(alive, alpha * slope, vf{}), vf{});
+      const vf v = select(ge(broadcast(kMaxAlpha), raw), alpha * slope, vf{});
       const vf vx = v * dx, vy = v * dy;
       sums[kV] += v, sums[kVx] += vx, sums[kVy] += vy;
       sums[kVxx] = fma(vx, dx, sums[kVxx]), sums[kVxy] = fma(vx, dy, sums[kVxy]), sums[kVyy] = fma(vy, dy, sums[kVyy]);
       sums[kRed] = fma(weight, s.red, sums[kRed]), sums[kGreen] = fma(weight, s.green, sums[kGreen]);
       sums[kBlue] = fma(weight, s.blue, sums[kBlue]);
       if (kWithDepth) sums[kDepth] = fma(weight, s.depth, sums[kDepth]);
-      if (!any(ge(s.T, broadcast(kMinTransmittance)))) done[b] = true, remaining--;
+      if (!any(ge(next, broadcast(kMinTransmittance)))) done[b] = true, remaining--;
     }
   }
-  for (int k = 0; k < kSums; k++) slot[k] = sum(sums[k]);
+  sum_each<kSums>(sums, slot);
 }
 
 template <bool kWithDepth>

@@ -115,5 +115,45 @@ VISAVIS_INLINE float sum(vf v) {
   return parts[0];
 }
 
+// out[k] = sum of the lanes of v[k]. Wide vectors are halved pairwise, the halves of two sharing one vector from then
+// on: half the instructions of one sum after the other. They need 8 <= K <= 16 and room for 16 values in `out`.
+#if VISAVIS_LANES == 16
+#define VISAVIS_FOLD(shuffle, a, b, low, high) _mm512_add_ps(shuffle(a, b, low), shuffle(a, b, high))
+
+// Blocks of four lanes: partial sums of a, b, c, d.
+VISAVIS_INLINE __m512 fold_four(vf a, vf b, vf c, vf d) {
+  const __m512 ab = VISAVIS_FOLD(_mm512_shuffle_f32x4, (__m512)a, (__m512)b, 0x44, 0xee);
+  const __m512 cd = VISAVIS_FOLD(_mm512_shuffle_f32x4, (__m512)c, (__m512)d, 0x44, 0xee);
+  return VISAVIS_FOLD(_mm512_shuffle_f32x4, ab, cd, 0x88, 0xdd);
+}
+
+template <int K>
+VISAVIS_INLINE void sum_each(const vf* v, float* out) {
+  const auto at = [&](int k) { return k < K ? v[k] : vf{}; };
+  __m512 fours[4];
+  for (int j = 0; j < 4; j++) fours[j] = fold_four(at(j), at(4 + j), at(8 + j), at(12 + j));
+  const __m512 even = VISAVIS_FOLD(_mm512_shuffle_ps, fours[0], fours[1], 0x44, 0xee);
+  const __m512 odd = VISAVIS_FOLD(_mm512_shuffle_ps, fours[2], fours[3], 0x44, 0xee);
+  store(out, (vf)VISAVIS_FOLD(_mm512_shuffle_ps, even, odd, 0x88, 0xdd));
+}
+#elif VISAVIS_LANES == 8
+#define VISAVIS_FOLD(shuffle, a, b, low, high) _mm256_add_ps(shuffle(a, b, low), shuffle(a, b, high))
+
+template <int K>
+VISAVIS_INLINE void sum_each(const vf* v, float* out) {
+  __m256 twos[4];
+  for (int j = 0; j < 4; j++) twos[j] = VISAVIS_FOLD(_mm256_permute2f128_ps, (__m256)v[j], (__m256)v[4 + j], 0x20, 0x31);
+  const __m256 even = VISAVIS_FOLD(_mm256_shuffle_ps, twos[0], twos[1], 0x44, 0xee);
+  const __m256 odd = VISAVIS_FOLD(_mm256_shuffle_ps, twos[2], twos[3], 0x44, 0xee);
+  store(out, (vf)VISAVIS_FOLD(_mm256_shuffle_ps, even, odd, 0x88, 0xdd));
+  for (int k = 8; k < K; k++) out[k] = sum(v[k]);
+}
+#else
+template <int K>
+VISAVIS_INLINE void sum_each(const vf* v, float* out) {
+  for (int k = 0; k < K; k++) out[k] = sum(v[k]);
+}
+#endif
+
 }  // namespace VISAVIS_NAMESPACE
 }  // namespace visavis
