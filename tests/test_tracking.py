@@ -13,9 +13,9 @@ from avatar.geometry import axis_angle_to_matrix, matrix_to_axis_angle, quat_to_
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.head.model import LandmarkTable
 from preprocess.tracking import Observations, TrackConfig, track_clip
-from preprocess.tracking.banded import accelerations, solve_track
-from preprocess.tracking.landmarks import EYES, IRISES, LIPS, landmark_model
+from preprocess.tracking.landmarks import EYES, LEFT_IRIS, LIPS, RIGHT_IRIS, landmark_model
 from preprocess.tracking.mesh import bend_mesh
+from preprocess.tracking.temporal_system import accelerations, solve_track
 
 FRAMES, FPS, WIDTH, HEIGHT = 150, 25.0, 320, 240
 GRID = 24
@@ -73,7 +73,10 @@ def small_table() -> LandmarkTable:
     points[list(LIPS)] = np.concatenate((ring * (0.025, 0.012), ring * (0.02, 0.006))) + (0, -0.04)
     eye = ring[:16] * (0.015, 0.007)
     points[list(EYES)] = np.concatenate((eye + (-0.03, 0.035), eye + (0.03, 0.035)))
-    points[list(IRISES)] = np.repeat([(-0.03, 0.035), (0.03, 0.035)], 5, axis=0) + rng.normal(0, 0.002, (10, 2))
+    irises = np.repeat([(-0.03, 0.035), (0.03, 0.035)], 5, axis=0)
+    points[list(RIGHT_IRIS + LEFT_IRIS)] = irises + rng.normal(0, 0.002, (10, 2))
+        0, 0.002, (10, 2)
+    )
     points[33], points[263] = (-0.045, 0.035), (0.045, 0.035)
     cell = (points + 0.08) / 0.16 * (GRID - 1)
     column, row = np.floor(cell).astype(int).T
@@ -272,7 +275,8 @@ def test_banded_solve_equals_the_dense_one():
         dense[i * d : (i + 1) * d, i * d : (i + 1) * d] += information[i]
     acceleration = accelerations(values, seconds)
     right = -gradient.ravel() - rows.T @ (precision * acceleration).ravel()
-    got = solve_track(information, gradient, acceleration, precision, seconds)
+    tensors = torch.tensor(information), torch.tensor(gradient)
+    got = solve_track(*tensors, acceleration, precision, seconds).numpy()
     np.testing.assert_allclose(got.ravel(), np.linalg.solve(dense, right), rtol=1e-8)
 
 

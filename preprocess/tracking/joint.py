@@ -60,7 +60,7 @@ def solve_joint(
     """
     model, focal_prior = person.model, person.focal_px
     prior = _prior_strength(len(model.identity), len(frames.rotation), config)
-    shared, damping = Shared(torch.zeros(len(model.identity)), 0.0), 1.0
+    shared, damping = Shared(torch.zeros(len(model.identity)), 0.0), 0.1
     frames = solve_frames(person, frames, targets, config, 3)
     for _ in range(config.joint_steps):
         seen = project(person, frames, targets)
@@ -72,10 +72,12 @@ def solve_joint(
         trial_seen = project(trial_person, trial_frames, targets)
         before = _total(cost(seen, info.weight, frames, targets, config), shared, prior)
         after = _total(cost(trial_seen, info.weight, trial_frames, targets, config), trial, prior)
-        if after <= before:
-            shared, person, frames, damping = trial, trial_person, trial_frames, max(damping * 0.3, 1e-4)
-        else:
+        if after > before:
             damping = damping * 8
+            continue
+        shared, person, frames, damping = trial, trial_person, trial_frames, max(damping * 0.3, 1e-4)
+        if before - after < config.joint_tolerance * before and damping < 0.1:
+            break
     return person, shared.identity, frames
 
 

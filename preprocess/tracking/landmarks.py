@@ -21,7 +21,7 @@ EYES = (
     33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7,
     362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382,
 )  # fmt: skip
-IRISES = tuple(range(468, 478))
+RIGHT_IRIS, LEFT_IRIS = tuple(range(468, 473)), tuple(range(473, 478))
 RIGID = (10, 109, 338, 151, 108, 337, 9, 8, 168, 6, 197, 195, 5, 4, 122, 351, 196, 419, 3, 248, 51, 281, 45, 275, 1)
 OUTER_EYE_CORNERS = (33, 263)
 
@@ -75,7 +75,8 @@ def landmark_model(head: HeadModel, table: LandmarkTable, config: TrackConfig) -
     # A landmark's calibration spread adds to its noise: half of the weight at 3 mm.
     weights = 1 / (1 + (table.spread[used].float() / 3e-3) ** 2)
     groups = (
-        (LIPS, config.lip_weight), (EYES, config.eye_weight), (IRISES, config.iris_weight), (RIGID, config.rigid_weight)
+        (LIPS, config.lip_weight), (EYES, config.eye_weight),
+        (RIGHT_IRIS + LEFT_IRIS, config.iris_weight), (RIGID, config.rigid_weight),
     )  # fmt: skip
     for numbers, factor in groups:
         weights = torch.where(torch.isin(used, torch.tensor(numbers)), weights * factor, weights)

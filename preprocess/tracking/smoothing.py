@@ -16,7 +16,6 @@ from torch import Tensor
 
 from avatar.geometry import matrix_to_axis_angle
 from avatar.types import N_EXPRESSIONS
-from preprocess.tracking.banded import accelerations, solve_track
 from preprocess.tracking.solver import (
     N_POSE,
     Frames,
@@ -30,6 +29,7 @@ from preprocess.tracking.solver import (
     normal_equations,
     project,
 )
+from preprocess.tracking.temporal_system import accelerations, solve_track
 from preprocess.tracking.types import TrackConfig
 
 MARGIN = 24
@@ -120,5 +120,5 @@ def _window_step(
     # Frozen expressions must not be drawn along by their neighbours in time.
     diagonal = a.diagonal(dim1=1, dim2=2)
     diagonal.add_(diagonal * damping + 1e12 * (1 - free))
-    step = solve_track(a.numpy(), g.numpy(), acceleration, precision, window.seconds)
-    return (to_world.mT @ torch.from_numpy(step)[..., None])[..., 0].float()
+    step = solve_track(a, g, acceleration, precision, window.seconds)
+    return (to_world.mT @ step[..., None])[..., 0].float()

@@ -30,9 +30,11 @@ class Targets:
     scores: Float[Tensor, "t 52"]
     sigma_px: Float[Tensor, " t"]
     """Standard deviation of a landmark: its noise on the face, seen at the frame's scale."""
+    weights: Float[Tensor, "t n"]
+    """Of each landmark beside that."""
 
     def __getitem__(self, frames) -> Targets:
-        return Targets(self.landmarks_px[frames], self.scores[frames], self.sigma_px[frames])
+        return Targets(self.landmarks_px[frames], self.scores[frames], self.sigma_px[frames], self.weights[frames])
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def information(person: Person, frames: Frames, targets: Targets, seen: Seen, co
     slope = -inverse[..., None] * seen.camera[..., :2] / seen.camera[..., 2:].clamp_min(1e-3)
     pixel = inverse[..., None, None] * frames.rotation[:, None, :2] + slope[..., None] * frames.rotation[:, None, 2:]
     trust = robust_weights(seen.residual, targets, person.model, config)
-    weight = trust * person.model.weights / targets.sigma_px[:, None] ** 2
+    weight = trust * targets.weights / targets.sigma_px[:, None] ** 2
     weighted = pixel * weight[..., None, None]
     return Information(
         weight, pixel, weighted.transpose(-1, -2) @ pixel, torch.einsum("tnij,tni->tnj", weighted, seen.residual)

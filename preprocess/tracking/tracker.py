@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from avatar.errors import BadInput
+from avatar.head.arkit import ARKIT_NAMES
 from avatar.head.model import HeadModel, LandmarkTable
 from avatar.types import Camera, Motion
 from preprocess.tracking.interpolation import fill_linear, fill_quats, nearest_rotation
 from preprocess.tracking.joint import solve_joint, solve_offsets, spread_over_yaw
-from preprocess.tracking.landmarks import landmark_model
+from preprocess.tracking.landmarks import LEFT_IRIS, RIGHT_IRIS, LandmarkModel, landmark_model
 from preprocess.tracking.mesh import bend_mesh
 from preprocess.tracking.report import track_metrics
 from preprocess.tracking.smoothing import smooth_frames
@@ -44,8 +43,7 @@ def track_clip(
         model, model.rest, config.focal_prior * max(observations.width, observations.height),
         torch.tensor([observations.width / 2, observations.height / 2]),
     )  # fmt: skip
-    frames, targets = initialise(person, observations, seen)
-    targets = replace(targets, sigma_px=targets.sigma_px * config.landmark_noise_mm * 1e-3)
+    frames, targets = initialise(person, observations, config)
     numbers = np.cumsum(seen) - 1
     subset = spread_over_yaw(frames.rotation, torch.from_numpy(numbers[joint]), config.joint_frames)
     person, identity, some = solve_joint(person, frames[subset], targets[subset], config)
@@ -54,7 +52,7 @@ def track_clip(
         person, _, offsets = solve_offsets(person, some, targets[subset], config)
         if config.offsets_in_mesh:
             neutral = bend_mesh(neutral, head.faces, model, offsets)
-    frames = initialise(person, observations, seen)[0]
+    frames = initialise(person, observations, config)[0]
     chunks = torch.arange(len(targets.scores)).split(config.chunk_frames)
     frames = Frames.cat([solve_frames(person, frames[c], targets[c], config, config.frame_steps) for c in chunks])
     frames = smooth_frames(person, frames, targets, observations.timestamps_seconds[seen], config)
@@ -77,11 +75,9 @@ def _training_frames(observations: Observations, config: TrackConfig) -> Bool[np
     return training
 
 
-def initialise(person: Person, observations: Observations, seen: np.ndarray) -> tuple[Frames, Targets]:
-    """Rotations from the detector's transforms, translations by weak perspective, expressions from the scores.
-
-    `sigma_px` of the targets is for a noise of one metre on the head.
-    """
+def initialise(person: Person, observations: Observations, config: TrackConfig) -> tuple[Frames, Targets]:
+    """Rotations from the detector's transforms, translations by weak perspective, expressions from the scores."""
+    seen = observations.seen
     landmarks = torch.from_numpy(observations.landmarks_px[seen]).float()[:, person.model.used]
     scores = torch.from_numpy(observations.scores[seen]).float()
     # MediaPipe's camera looks along -z with +y up.
@@ -95,7 +91,18 @@ def initialise(person: Person, observations: Observations, seen: np.ndarray) -> 
     depth = person.focal_px * size / size_px
     centre = (mean_px - person.centre_px) * (depth / person.focal_px)[:, None]
     translation = torch.cat((centre, depth[:, None]), 1) - mean
-    return Frames(rotation, translation, scores), Targets(landmarks, scores, size_px / size)
+    return Frames(rotation, translation, scores), Targets(
+        landmarks, scores, size_px / size * config.landmark_noise_mm * 1e-3, _frame_weights(person.model, scores)
+    )
+
+
+def _frame_weights(model: LandmarkModel, scores: Float[Tensor, "t 52"]) -> Float[Tensor, "t n"]:
+    """Weights of the landmarks per frame: the detector invents irises behind closed lids, always looking down."""
+    weights = model.weights.repeat(len(scores), 1)
+    for iris, action in ((LEFT_IRIS, "eyeBlinkLeft"), (RIGHT_IRIS, "eyeBlinkRight")):
+        openness = (1 - 1.5 * scores[:, ARKIT_NAMES.index(action), None]).clamp(1e-3, 1)
+        weights = torch.where(model.is_in(iris), weights * openness**2, weights)
+    return weights
 
 
 def _result(
@@ -106,7 +113,7 @@ def _result(
     projected = project(person, frames, targets)
     trust = robust_weights(projected.residual, targets, person.model, config, adaptive=False)
     confidence = np.zeros(len(seen), np.float32)
-    confidence[seen] = ((trust * person.model.weights).sum(1) / person.model.weights.sum()).numpy()
+    confidence[seen] = ((trust * targets.weights).sum(1) / targets.weights.sum(1)).numpy()
     camera = Camera(
         observations.width, observations.height, person.focal_px, person.focal_px,
         float(person.centre_px[0]), float(person.centre_px[1]),

@@ -86,6 +86,8 @@ class TrackConfig:
     joint_frames: int = 120
     """Frames, spread over the yaw angle, from which identity, focal length and landmark offsets are estimated."""
     joint_steps: int = 24
+    joint_tolerance: float = 2e-3
+    """The joint solve ends when a step lowers its cost by less than this share."""
     frame_steps: int = 10
     train_fraction: float = 0.85
     """Identity, focal length and landmark offsets see this first part of the clip only: the rest stays a test."""
