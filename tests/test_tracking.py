@@ -75,8 +75,6 @@ def small_table() -> LandmarkTable:
     points[list(EYES)] = np.concatenate((eye + (-0.03, 0.035), eye + (0.03, 0.035)))
     irises = np.repeat([(-0.03, 0.035), (0.03, 0.035)], 5, axis=0)
     points[list(RIGHT_IRIS + LEFT_IRIS)] = irises + rng.normal(0, 0.002, (10, 2))
-        0, 0.002, (10, 2)
-    )
     points[33], points[263] = (-0.045, 0.035), (0.045, 0.035)
     cell = (points + 0.08) / 0.16 * (GRID - 1)
     column, row = np.floor(cell).astype(int).T
