@@ -101,6 +101,8 @@ def test_wrong_picture_is_refused(tmp_path):
 def test_empty_clip_and_bad_sound_are_refused(tmp_path, tone):
     with pytest.raises(BadInput, match="empty clip"), VideoWriter(tmp_path / "c.mp4", 64, 48, 25):
         pass
+    with pytest.raises(BadInput, match="is a folder"):
+        VideoWriter(tmp_path, 64, 48, 25)
     text = tmp_path / "text.wav"
     text.write_text("hello")
     with pytest.raises(BadInput, match="cannot read sound"):

@@ -140,7 +140,7 @@ def test_gaze_and_head_stay_in_their_limits_and_depend_on_time_only():
     assert np.abs(gaze).max() <= 6 and gaze.std() > 0.3
     assert np.allclose(head_track(t[:100], 7), head[:100])
     assert np.allclose(gaze_track(t[:100], 7), gaze[:100], atol=1e-6)
-    left = gaze_actions(15.0, -6.0)
+    left = gaze_actions(12.5, -5.0)
     assert left["eyeLookOutLeft"] == left["eyeLookInRight"] == 0.5 and left["eyeLookDownLeft"] == pytest.approx(0.2)
     assert left["eyeLookOutRight"] == left["eyeLookUpLeft"] == 0
 

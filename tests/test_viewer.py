@@ -47,7 +47,7 @@ def test_slider_signs():
     assert nose[0] > 0.3 and abs(nose[1]) < 1e-6
     nodding = face_to_params(Face({}, head=(0.0, 20.0, 0.0)), rest)
     assert (rest.rotation.T @ nodding.rotation @ torch.tensor([0.0, 0.0, 1.0]))[1] < -0.3
-    looking = face_to_params(Face({}, gaze=(15.0, 15.0)), rest).expression
+    looking = face_to_params(Face({}, gaze=(12.5, 10.0)), rest).expression
     assert looking[ARKIT_INDEX["eyeLookOutLeft"]] == looking[ARKIT_INDEX["eyeLookUpRight"]] == 0.5
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import socket
 import threading
+import warnings
 
 import numpy as np
 import viser
@@ -117,5 +118,7 @@ def _quiet_server(host: str, port: int) -> viser.ViserServer:
             raise BadInput(
                 f"cannot listen on {host}", got=error.strerror or str(error), fix="leave --host away"
             ) from error
+    # A browser may leave while its last picture is on the way; viser warns about each such picture.
+    warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
     with contextlib.redirect_stdout(io.StringIO()):
         return viser.ViserServer(host=host, port=port, verbose=False)

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from avatar.head.arkit import ARKIT_INDEX, ARKIT_NAMES
-from avatar.motion.blinks import FULL_GAZE_DEGREES, gaze_actions
+from avatar.motion.blinks import FULL_DOWN_DEGREES, FULL_SIDE_DEGREES, FULL_UP_DEGREES, gaze_actions
 from avatar.types import HeadParams
 
 COMMON = (
@@ -16,7 +16,7 @@ COMMON = (
     *("eyeBlinkLeft", "eyeBlinkRight", "browInnerUp"),
 )
 """The actions one reaches for first."""
-GAZE_RANGE_DEGREES = FULL_GAZE_DEGREES
+GAZE_RANGE_DEGREES = 25.0
 HEAD_RANGE_DEGREES = 30.0
 
 
@@ -64,10 +64,10 @@ def params_to_face(params: HeadParams, rest: HeadParams) -> Face:
     value = {name: float(params.expression[i]) for name, i in ARKIT_INDEX.items()}
 
     def toward(*names: str) -> float:
-        return FULL_GAZE_DEGREES * sum(value[f"eyeLook{n}"] for n in names) / len(names)
+        return sum(value[f"eyeLook{n}"] for n in names) / len(names)
 
-    left = toward("OutLeft", "InRight") - toward("InLeft", "OutRight")
-    up = toward("UpLeft", "UpRight") - toward("DownLeft", "DownRight")
+    left = FULL_SIDE_DEGREES * (toward("OutLeft", "InRight") - toward("InLeft", "OutRight"))
+    up = FULL_UP_DEGREES * toward("UpLeft", "UpRight") - FULL_DOWN_DEGREES * toward("DownLeft", "DownRight")
     turn = (rest.rotation.T @ params.rotation).double().numpy()
     yaw, pitch, roll = Rotation.from_matrix(turn).as_euler("YXZ", degrees=True)
     offset = (params.translation - rest.translation).tolist()

@@ -37,7 +37,12 @@ def write_ply(path: Path, gaussians: Gaussians, provenance: Provenance | None = 
     table = _encode(gaussians)
     if not np.isfinite(table).all():
         raise BadInput(f"cannot write {path}: a Gaussian holds a value that is not finite")
-    header = ["ply", "format binary_little_endian 1.0", f"comment {_ascii(provenance.mark)}", "comment axes OpenCV: +Y down"]
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        f"comment {_ascii(provenance.mark)}",
+        "comment axes OpenCV: +Y down",
+    ]
     header += [f"element vertex {len(table)}", *(f"property float {name}" for name in PROPERTIES), "end_header"]
     partial = path.with_name(path.name + ".partial")
     try:

@@ -62,6 +62,8 @@ class VideoWriter:
         self._rate = Fraction(fps).limit_denominator(1001)
         if min(width, height) < 1 or self._rate <= 0:
             raise BadInput(f"cannot make a clip of {width}x{height} at {fps} frames per second")
+        if self.path.is_dir():
+            raise BadInput(f"{path} is a folder", expected="the name of a clip", fix="add a file name such as clip.mp4")
         self._partial = self.path.with_name(self.path.name + ".partial")
         self._sound = _Sound(Path(audio_path), audio_start_seconds) if audio_path is not None else None
         try:

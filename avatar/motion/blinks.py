@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-FULL_GAZE_DEGREES = 30.0
-"""Turn of the eye at full strength of an `eyeLook*` action."""
+FULL_SIDE_DEGREES, FULL_UP_DEGREES, FULL_DOWN_DEGREES = 25.0, 20.0, 25.0
+"""Turn of the eye at full strength of an `eyeLook*` action, as our heads are made."""
 _CLOSE, _HOLD, _OPEN = 0.08, 0.04, 0.15
 _SACCADE_SECONDS = 0.04
 
@@ -55,9 +55,9 @@ def head_track(seconds: Float[np.ndarray, " t"], seed: int, limit_degrees: float
 
 def gaze_actions(left_degrees, up_degrees) -> dict[str, Float[np.ndarray, " t"]]:
     """The eight `eyeLook*` actions of a gaze direction (scalars or tracks), degrees to the subject's left and up."""
-    left = np.asarray(left_degrees, dtype=np.float64) / FULL_GAZE_DEGREES
-    up = np.asarray(up_degrees, dtype=np.float64) / FULL_GAZE_DEGREES
-    to_left, to_right, to_up, to_down = (np.clip(x, 0, 1) for x in (left, -left, up, -up))
+    left, up = np.asarray(left_degrees, dtype=np.float64), np.asarray(up_degrees, dtype=np.float64)
+    to_left, to_right = (np.clip(x / FULL_SIDE_DEGREES, 0, 1) for x in (left, -left))
+    to_up, to_down = np.clip(up / FULL_UP_DEGREES, 0, 1), np.clip(-up / FULL_DOWN_DEGREES, 0, 1)
     return {
         "eyeLookOutLeft": to_left, "eyeLookInRight": to_left, "eyeLookInLeft": to_right, "eyeLookOutRight": to_right,
         "eyeLookUpLeft": to_up, "eyeLookUpRight": to_up, "eyeLookDownLeft": to_down, "eyeLookDownRight": to_down,
