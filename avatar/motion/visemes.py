@@ -20,7 +20,7 @@ from avatar.types import N_EXPRESSIONS
 RATE = 16_000
 CUE_FPS = 100
 """Cues per second: stops last 40 to 120 ms, too short for the frame rate of video."""
-_WINDOW, _FFT = 400, 512
+_WINDOW, _FFT, _BLOCK = 400, 512, 3000
 _SILENCE_DBFS = -50.0
 _SPEECH_RANGE_DB = 32.0
 _REACH = CUE_FPS * 12 // 100
@@ -138,12 +138,16 @@ def smooth(x: Float[np.ndarray, "t k"], seconds: float) -> Float[np.ndarray, "t 
 
 
 def _spectrogram(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Power per cue and frequency, and the frequencies; in blocks, so that an hour of speech fits in memory."""
     hop = RATE // CUE_FPS
     count = max(1, len(samples) // hop)
-    padded = np.pad(samples.astype(np.float64), (_WINDOW // 2, _WINDOW + hop))
+    padded = np.pad(samples.astype(np.float32), (_WINDOW // 2, _WINDOW + hop))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[: count * hop : hop]
     window = np.hanning(_WINDOW)
-    power = np.abs(np.fft.rfft(frames * window, _FFT)) ** 2 / (window.sum() ** 2 / 4) / 2
+    power = np.empty((count, _FFT // 2 + 1), np.float32)
+    for start in range(0, count, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        power[block] = np.abs(np.fft.rfft(frames[block] * window, _FFT)) ** 2 * (2 / window.sum() ** 2)
     return power, np.fft.rfftfreq(_FFT, 1 / RATE)
 
 
