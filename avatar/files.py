@@ -120,6 +120,7 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     """
     try:
         with safe_open(str(path), framework="pt") as f:
-            return {k: f.get_tensor(k) for k in f.keys()}, json.loads((f.metadata() or {}).get("json", "{}"))
+            # Cloned, because tensors inside a file lie unaligned, and vectorised sums then round differently.
+            return {k: f.get_tensor(k).clone() for k in f.keys()}, json.loads((f.metadata() or {}).get("json", "{}"))
     except (OSError, SafetensorError, ValueError) as e:
         raise FormatMismatch(f"can't read {path}", got=str(e), fix=f"make {kind} again") from e

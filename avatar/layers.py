@@ -41,7 +41,7 @@ class HeadLayer:
     ) -> Gaussians:
         """World Gaussians on posed vertices."""
         local = self.means + self.map_means @ features
-        means, quats = ops.bind(vertices, faces, self.triangles, self.barycentrics, local, self.quats)
+        means, quats = ops.bind(vertices, faces.int(), self.triangles, self.barycentrics, local, self.quats)
         opacities = torch.sigmoid(self.opacity_logits + self.map_opacities @ features)
         return Gaussians(means, quats, torch.exp(self.log_scales), opacities, self.colors)
 

@@ -30,11 +30,11 @@ class Preprocess(Computing):
     """Longer side of the stored frames, pixels; never enlarged."""
 
     def run(self) -> dict:
-        from preprocess.pipeline import PreprocessConfig, track
+        from preprocess.pipeline import PreprocessConfig, summary, track
 
         config = PreprocessConfig(head=self.head, long_side=self.long_side)
         capture = track(self.video, self.output, config=config, overwrite=self.overwrite)
-        return capture.summary | {"capture": str(self.output)}
+        return summary(capture) | {"capture": str(self.output)}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,12 @@ class Eval(Computing):
         avatar = load(self.avatar)
         capture = CaptureFolder.load(self.capture or Path(avatar.info["capture"]["path"]))
         with Detector() as detector:
-            evaluation = Evaluator(avatar, capture, detector.landmarks, self.long_side).run()
+
+            def landmarks(rgb):
+                found = detector.detect(rgb)
+                return found and found.landmarks_px
+
+            evaluation = Evaluator(avatar, capture, landmarks, self.long_side).run()
         report = self.output or self.avatar / "report.html"
         evaluation.summary["render_fps_512"] = round(render_fps(avatar), 1)
         write_report(report, avatar, evaluation)
@@ -143,6 +148,6 @@ class Demo(Computing):
             info, tracked = load(avatar).info, CaptureFolder.load(capture)
         except VisavisError:
             return False
-        same_video = tracked.source_sha256 == sha256_file(video)
+        same_video = tracked.info["source"]["sha256"] == sha256_file(video)
         same_fit = info["capture"]["content_hash"] == tracked.content_hash
         return same_video and same_fit and (info["config"]["minutes"], info["seed"]) == (self.minutes, self.seed)

@@ -1,5 +1,4 @@
 """Fitting an avatar to a capture: stages, trainer, losses, relocation, checkpoints."""
 
-from avatar.fitting.config import PRESETS as PRESETS
 from avatar.fitting.config import FitConfig as FitConfig
 from avatar.fitting.run import fit as fit

@@ -58,10 +58,14 @@ class LimitConfig:
 
     offset_m: float = 0.006
     """Largest distance of a face Gaussian from its triangle."""
-    hair_offset_m: float = 0.05
+    hair_offset_m: float = 0.01
     """Largest distance that a hair Gaussian may gain from where it was seeded."""
     map_norm_m: float = 0.0024
-    """Largest norm of a Gaussian's linear map."""
+    """Largest norm of a face Gaussian's linear map."""
+    hair_map_norm_m: float = 0.02
+    """The same for hair, which hangs and swings."""
+    map_smoothing: float = 0.1
+    """Pull of a map towards the mean of its neighbours at each constraint: skin moves together."""
     min_scale_m: float = 3e-4
     max_scale_m: float = 0.008
     max_torso_scale_m: float = 0.02
@@ -91,9 +95,3 @@ class FitConfig:
     rates: RateConfig = field(default_factory=RateConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
-
-
-PRESETS = {
-    "minute": FitConfig(minutes=1.0),
-    "standard": FitConfig(),
-}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -111,9 +113,20 @@ def _job_folder(output: Path, capture: Capture, config: FitConfig) -> Path:
     return folder
 
 
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """The native core uses all cores; torch's own pool only spins beside it, on tensors too small to share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _train(trainer: Trainer, checkpoint: Path) -> None:
     last_saved = time.monotonic()
-    with progress("fit", 1.0) as bar:
+    with _one_torch_thread(), progress("fit", 1.0) as bar:
         while trainer.share < 1:
             trainer.train_step()
             trainer.validate_if_due()

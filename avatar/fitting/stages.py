@@ -19,8 +19,12 @@ class Stage:
 
     name: str
     until: float
+    train_maps: bool
+    """Learn the linear maps; before, only one appearance on the tracked mesh."""
     refine_motion: bool
     """Let the tracked parameters of the training frames move."""
+    skip_covered: bool
+    """Pixels of the face that something covers teach nothing."""
     relocate_every: int | None
     """Move dead Gaussians to where the error is, every so many steps."""
 
@@ -33,9 +37,9 @@ class Stage:
 
 
 STAGES = (
-    Stage("rough", until=0.1, refine_motion=False, relocate_every=None),
-    Stage("grow", until=0.7, refine_motion=True, relocate_every=400),
-    Stage("settle", until=1.0, refine_motion=True, relocate_every=None),
+    Stage("rough", 0.1, train_maps=False, refine_motion=False, skip_covered=False, relocate_every=None),
+    Stage("grow", 0.7, train_maps=True, refine_motion=True, skip_covered=True, relocate_every=400),
+    Stage("settle", 1.0, train_maps=True, refine_motion=True, skip_covered=True, relocate_every=None),
 )
 CONSTRAIN_EVERY = 50
 DEAD_OPACITY = 0.03
@@ -54,7 +58,8 @@ def constrain(trainer: Trainer) -> None:
     norm = head.means.norm(dim=1).clamp(min=1e-9)
     head.means.mul_((trainer.offset_limits / norm).clamp(max=1)[:, None])
     norm = head.map_means.flatten(1).norm(dim=1).clamp(min=1e-9)
-    head.map_means.mul_((limits.map_norm_m / norm).clamp(max=1)[:, None, None])
+    head.map_means.mul_((trainer.map_limits / norm).clamp(max=1)[:, None, None])
+    head.map_means.lerp_(head.map_means[trainer.neighbours].mean(1), limits.map_smoothing)
     low = torch.log(torch.tensor(limits.min_scale_m))
     head.log_scales.clamp_(low, torch.log(torch.tensor(limits.max_scale_m)))
     torso.log_scales.clamp_(low, torch.log(torch.tensor(limits.max_torso_scale_m)))
@@ -78,7 +83,8 @@ def relocate(trainer: Trainer) -> None:
             tensor = getattr(head, name)
             tensor[dead] = tensor[source]
         head.means[dead] += jitter
-        trainer.offset_limits[dead] = trainer.offset_limits[source]
+        for name in ("offset_limits", "map_limits", "neighbours"):
+            getattr(trainer, name)[dead] = getattr(trainer, name)[source]
         head.log_scales[source] -= 0.2
         head.log_scales[dead] = head.log_scales[source]
         logits = torch.logit(new_opacity)

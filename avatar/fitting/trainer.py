@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from avatar.driving import PreparedMotion, perturb
 from avatar.evaluation.metrics import psnr
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split
+from avatar.fitting.occlusion import covered_pixels
 from avatar.fitting.refine import MotionRefiner
 from avatar.fitting.stages import stage_at
 from avatar.layers import Layers
@@ -24,6 +26,9 @@ AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.9
 """The anytime result is a running average of the weights: it is as good as one with decayed rates."""
 VALIDATIONS = 12
 MAX_VALIDATION_FRAMES = 12
+NEIGHBOURS = 6
+PER_GAUSSIAN = ("offset_limits", "map_limits", "neighbours", "gradient_sum")
+"""State of the head layer beside its tensors."""
 
 
 @dataclass
@@ -45,16 +50,26 @@ class Trainer:
         self.average = self.layers.copy()
         self.refiner = MotionRefiner(len(prepared), config.rates)
         self.generator = torch.Generator().manual_seed(config.seed)
-        n_surface = config.head_gaussians
-        self.offset_limits = torch.full((len(self.layers.head.means),), config.limits.offset_m)
-        seeded = self.layers.head.means[n_surface:].norm(dim=1)
-        self.offset_limits[n_surface:] = seeded + config.limits.hair_offset_m * 0.2
+        self._set_limits()
         self.gradient_sum = torch.zeros(len(self.layers.head.means))
         self.step, self.seconds, self.train_psnr, self.loss = 0, 0.0, float("nan"), float("nan")
         self.best: Best | None = None
         self._queue: list[int] = []
         self._validated = 0
+        self._covered: dict[int, np.ndarray] = {}
+        self._rough: Layers | None = None
         self._build_optimizer()
+
+    def _set_limits(self) -> None:
+        """Leashes per head Gaussian (see `LimitConfig`), and the neighbours that share its movement."""
+        limits, n_surface = self.config.limits, self.config.head_gaussians
+        offsets = self.layers.head.means.norm(dim=1)
+        self.offset_limits = torch.full_like(offsets, limits.offset_m)
+        self.offset_limits[n_surface:] = offsets[n_surface:] + limits.hair_offset_m
+        self.map_limits = torch.full_like(offsets, limits.map_norm_m)
+        self.map_limits[n_surface:] = limits.hair_map_norm_m
+        points = self._gaussians(self.layers, int(self.split.train[0]), torch.zeros(6)).means[: len(offsets)].numpy()
+        self.neighbours = torch.from_numpy(cKDTree(points).query(points, k=NEIGHBOURS + 1)[1][:, 1:])
 
     # -- budget -------------------------------------------------------------------------------------------------------
     @property
@@ -87,14 +102,16 @@ class Trainer:
         started = time.perf_counter()
         index = self._next_frame()
         stage = stage_at(self.share)
-        for group, rate in zip(self.optimizer.param_groups, self.base_rates.values(), strict=True):
-            group["lr"] = rate * self.decay
+        for group, (name, rate) in zip(self.optimizer.param_groups, self.base_rates.items(), strict=True):
+            frozen = name.startswith("head.map") and not stage.train_maps
+            group["lr"] = 0.0 if frozen else rate * self.decay
         target, mask = self.frames[index]
+        covered = self._covered_pixels(index, target) if stage.skip_covered else None
         delta = self.refiner.leaf(index, stage.refine_motion)
         gaussians = self._gaussians(self.layers, index, delta)
         gaussians.means.retain_grad()
         output = self._rasterize(gaussians)
-        loss = self._loss(output, target, mask)
+        loss = self._loss(output, target, mask, covered)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -128,12 +145,29 @@ class Trainer:
             )
         )  # fmt: skip
 
-    def _loss(self, output: RenderOutput, target: Tensor, mask: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _covered_pixels(self, index: int, target: Tensor) -> Tensor:
+        """(h, w) bool: see `occlusion`. Judged once per frame, against the avatar at the end of the rough stage."""
+        if self._rough is None:
+            self._rough = self.average.copy()
+        shape = target.shape[:2]
+        if index not in self._covered:
+            output = self._rasterize(self._gaussians(self._rough, index, torch.zeros(6)))
+            image = output.rgb + (1 - output.alpha)[..., None] * self.plate
+            scale = self.frames.camera.width / self.avatar.camera.width
+            landmarks = self.frames.capture.landmarks_px[index] * scale
+            self._covered[index] = np.packbits(covered_pixels(image.numpy(), target.numpy(), landmarks))
+        bits = np.unpackbits(self._covered[index], count=shape[0] * shape[1])
+        return torch.from_numpy(bits.reshape(shape)).bool()
+
+    def _loss(self, output: RenderOutput, target: Tensor, mask: Tensor, covered: Tensor | None) -> Tensor:
         weights, behind = self.config.losses, self.plate
         if torch.rand((), generator=self.generator) < weights.backdrop_share:
             behind = torch.rand(3, generator=self.generator)
             target = mask[..., None] * target + (1 - mask[..., None]) * behind
         image = output.rgb + (1 - output.alpha)[..., None] * behind
+        if covered is not None:
+            target = torch.where(covered[..., None], image.detach(), target)
         if behind is self.plate:
             error = psnr(image.detach(), target)
             self.train_psnr = error if np.isnan(self.train_psnr) else 0.98 * self.train_psnr + 0.02 * error
@@ -190,7 +224,9 @@ class Trainer:
         for name, parameter in self.trainable.items():
             for moment, value in self.optimizer.state[parameter].items():
                 tensors[f"adam.{moment}.{name}"] = value
-        tensors |= {"offset_limits": self.offset_limits, "gradient_sum": self.gradient_sum}
+        if self._rough:
+            tensors |= {f"rough.{k}": v for k, v in self._rough.tensors().items()}
+        tensors |= {name: getattr(self, name) for name in PER_GAUSSIAN}
         tensors |= {"generator": self.generator.get_state(), "queue": torch.tensor(self._queue, dtype=torch.int64)}
         numbers = {name: getattr(self, name) for name in ("step", "seconds", "train_psnr", "loss", "_validated")}
         best = {"psnr": self.best.psnr, "step": self.best.step} if self.best else None
@@ -209,7 +245,10 @@ class Trainer:
             state = {m: tensors.get(f"adam.{m}.{name}") for m in ("step", "exp_avg", "exp_avg_sq")}
             if state["step"] is not None:
                 self.optimizer.state[parameter] = state
-        self.offset_limits, self.gradient_sum = tensors["offset_limits"], tensors["gradient_sum"]
+        for name in PER_GAUSSIAN:
+            setattr(self, name, tensors[name])
+        if rough := under("rough."):
+            self._rough = Layers.from_tensors(rough)
         self.generator.set_state(tensors["generator"])
         self._queue = tensors["queue"].tolist()
         for name, value in metadata["numbers"].items():

@@ -11,11 +11,11 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from avatar.assets import find_asset
 from avatar.errors import BadInput
@@ -28,6 +28,8 @@ from avatar.progress import note, progress
 from avatar.types import JOINTS, N_EXPRESSIONS
 
 SCHEMA = "visavis-landmarks-1"
+CALIBRATION_VERSION = 2
+"""Raise it whenever the tables change; their file names carry it."""
 N_LANDMARKS = 478
 
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
@@ -42,6 +44,7 @@ _JAW_RADIANS = 0.35
 """What the jaw joint turns for an opening of 1, on heads that do not know `jawOpen` (yet)."""
 _IRIS_DEPTH = 0.0155
 """From the eyeball's centre to the plane of the iris's rim, metres."""
+_RIM_PIXELS = 6
 _TRIAL_VIEWS = 12
 """After so many views half of them must have shown a face."""
 _MIN_FACING = 0.25
@@ -68,7 +71,7 @@ def calibrate(head: LinearHead, cache: bool = True) -> LandmarkTable:
     Raises:
         BadInput: the detector finds no face on the renders of this head.
     """
-    path = head_folder() / f"{head.name}-{head.content_hash[:16]}-landmarks.safetensors"
+    path = head_folder() / f"{head.name}-{head.content_hash[:16]}-landmarks{CALIBRATION_VERSION}.safetensors"
     if cache and path.exists():
         return _load(path)
     note(f"finding the landmarks on the {head.name} head (once, some seconds) ...")
@@ -109,12 +112,16 @@ class _Scene:
     colors: Float[np.ndarray, "v 3"]
     eye_faces: Int[np.ndarray, " e"]
     """Indices of the eyeballs' triangles."""
+    outer: Bool[np.ndarray, " f"]
+    """Triangles of the skin and lips: what all landmarks but the irises belong to."""
 
     @staticmethod
     def of(head: LinearHead) -> _Scene:
         faces = head.faces.numpy()
-        eyes = (head.regions.numpy() == REGIONS.index("eyes"))[faces].all(axis=1)
-        return _Scene(head, faces, plausible_colors(head), np.flatnonzero(eyes))
+        regions = head.regions.numpy()[faces]
+        eyes = (regions == REGIONS.index("eyes")).all(axis=1)
+        inner = np.isin(regions, [REGIONS.index(r) for r in ("eyes", "teeth", "tongue", "inner_mouth")]).any(axis=1)
+        return _Scene(head, faces, plausible_colors(head), np.flatnonzero(eyes), ~inner)
 
     def render(
         self, opening: float, yaw: float, pitch: float
@@ -169,12 +176,18 @@ def detect_pixels(detector: Any, picture: UInt8[np.ndarray, "h w 3"]) -> Float[n
 
 
 def _cast(scene: _Scene, ids: np.ndarray, camera_vertices: np.ndarray, pixels: np.ndarray, mouth_open: bool) -> _Hits:
-    """The triangle seen under every landmark; irises look through the lids, on the eyeballs alone."""
+    """The outer triangle seen under (or next to) every landmark; irises look through the lids, on the eyeballs."""
+    from scipy.ndimage import distance_transform_edt
+
     projected = np.c_[camera_vertices[:, :2] / camera_vertices[:, 2:] * _FOCAL + _SIZE / 2, camera_vertices[:, 2]]
     points = projected.astype(np.float32)
     eye_ids, _ = rasterize(points, scene.faces[scene.eye_faces], _SIZE, _SIZE)
     column, row = np.clip(pixels.astype(int), 0, _SIZE - 1).T
-    triangles = ids[row, column]
+    # A lip or lid landmark a pixel off its rim would fall on a tooth or the eyeball far behind: take the rim.
+    misses = np.where(ids >= 0, ~scene.outer[ids], True)
+    far, nearest = cast("tuple[np.ndarray, np.ndarray]", distance_transform_edt(misses, return_indices=True))
+    triangles = ids[nearest[0, row, column], nearest[1, row, column]]
+    triangles[far[row, column] > _RIM_PIXELS] = -1
     iris = list(IRISES)
     on_eye = eye_ids[row[iris], column[iris]]
     triangles[iris] = np.where(on_eye >= 0, scene.eye_faces[on_eye], -1)

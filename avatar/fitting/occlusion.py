@@ -1,0 +1,62 @@
+"""What covers the face in a training frame (hands, hair, a cup), found without a detector.
+
+After the rough stage the avatar knows what the face looks like in most frames. Where a frame's face still differs over
+an area, something else is in front of it, and the pixel teaches nothing. Lips and eyes change by nature and are exempt,
+unless what surrounds them is covered too. In the spirit of RobustNeRF (Sabour et al. 2023): errors of things that do
+not belong to the scene are large and coherent.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+
+LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+"""Outlines in MediaPipe's face mesh."""
+MIN_ERROR, ERROR_RATIO = 0.06, 3.0
+"""A covered pixel differs by this much (sRGB units) and by this many times the median of the face."""
+SMOOTHING_SHARE, GROWTH_SHARE, RING_SHARE = 0.04, 0.05, 0.12
+"""Coherence, safety margin and the width of the ring around lips and eyes, as shares of the face's size."""
+RING_COVERED = 0.4
+
+
+def covered_pixels(
+    rendered: Float[np.ndarray, "h w 3"], frame: Float[np.ndarray, "h w 3"], landmarks_px: Float[np.ndarray, "478 2"]
+) -> Bool[np.ndarray, "h w"]:
+    """Pixels of the face that something covers.
+
+    Args:
+        rendered, frame: the rough avatar in this frame's pose, and the frame, in [0, 1].
+        landmarks_px: detected landmarks in the pixels of these pictures.
+    """
+    shape = frame.shape[:2]
+    face = _hull(landmarks_px, shape)
+    if not face.any():
+        return np.zeros(shape, bool)
+    size = float(np.ptp(landmarks_px, axis=0).max())
+    error = cv2.GaussianBlur(np.abs(rendered - frame).mean(2), (0, 0), max(SMOOTHING_SHARE * size, 0.5))
+    parts = [_hull(landmarks_px[list(ids)], shape) for ids in (LIPS, LEFT_EYE, RIGHT_EYE)]
+    skin = face & ~_grown(np.any(parts, 0), GROWTH_SHARE * size)
+    if not skin.any():
+        return np.zeros(shape, bool)
+    covered = skin & (error > max(MIN_ERROR, ERROR_RATIO * float(np.median(error[skin]))))
+    for part in parts:
+        ring = _grown(part, RING_SHARE * size) & skin
+        if ring.any() and covered[ring].mean() > RING_COVERED:
+            covered |= part
+    return _grown(covered, GROWTH_SHARE * size)
+
+
+def _hull(points: Float[np.ndarray, "n 2"], shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    canvas = np.zeros(shape, np.uint8)
+    cv2.fillConvexPoly(canvas, cv2.convexHull(np.round(points).astype(np.int32)), 1)
+    return canvas > 0
+
+
+def _grown(mask: Bool[np.ndarray, "h w"], pixels: float) -> Bool[np.ndarray, "h w"]:
+    size = 2 * max(1, round(pixels)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
