@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from avatar.errors import BadInput, FormatMismatch
-from avatar.head import flame, gnm, load_head
+from avatar.head import cache, flame, gnm, load_head
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.head.calibration import calibrate
 from avatar.head.linear import LinearHead
@@ -179,9 +180,12 @@ def test_retargeting_finds_the_actions_again(anny: LinearHead, tmp_path):
 
 
 @pytest.mark.slow
-def test_flame_file_to_head_through_the_cache(anny: LinearHead, tmp_path):
+def test_flame_file_to_head_through_the_cache(anny: LinearHead, tmp_path, monkeypatch):
     """The whole way of a user's file: read, calibrate on renders, retarget, cache."""
     path = written(tmp_path / "generic_model.pkl", anny_as_flame(anny))
+    folder = tmp_path / "heads"
+    shutil.copytree(cache.head_folder(), folder)
+    monkeypatch.setattr(cache, "head_folder", lambda: folder)
     head = load_head(f"flame:{path}")
     lips = anny.regions == REGIONS.index("lips")
     assert head.expression_basis[ARKIT_INDEX["jawOpen"]][lips, 1].min() < -0.015

@@ -120,8 +120,9 @@ class _Scene:
         faces = head.faces.numpy()
         regions = head.regions.numpy()[faces]
         eyes = (regions == REGIONS.index("eyes")).all(axis=1)
-        inner = np.isin(regions, [REGIONS.index(r) for r in ("eyes", "teeth", "tongue", "inner_mouth")]).any(axis=1)
-        return _Scene(head, faces, plausible_colors(head), np.flatnonzero(eyes), ~inner)
+        inner = [REGIONS.index(r) for r in ("eyes", "teeth", "tongue", "inner_mouth")]
+        outer = np.all(~np.isin(regions, inner), axis=1)
+        return _Scene(head, faces, plausible_colors(head), np.flatnonzero(eyes), np.asarray(outer))
 
     def render(
         self, opening: float, yaw: float, pitch: float
