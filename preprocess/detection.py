@@ -15,8 +15,9 @@ from avatar.progress import progress
 from preprocess.capture import frame_path, mask_path
 from preprocess.landmarks import N_LANDMARKS, Detection, Detector
 from preprocess.masks import PersonSegmenter
+from preprocess.orientation import fit_size
 from preprocess.pictures import write_mask, write_picture
-from preprocess.video import VideoInfo, fit_size, frames
+from preprocess.video import VideoInfo, frames
 from preprocess.workspace import Workspace
 
 CHUNK_FRAMES = 100

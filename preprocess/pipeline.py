@@ -23,11 +23,12 @@ from preprocess.audio import extract_audio, is_silent, save_features
 from preprocess.background import clean_plate
 from preprocess.capture import SCHEMA, CaptureFolder, frame_path, mask_path, save_info, save_tracks
 from preprocess.detection import Detections, PassOptions, detect_clip
+from preprocess.orientation import fit_size
 from preprocess.overlay import write_overlay
 from preprocess.pictures import read_mask, read_picture, write_mask, write_picture
 from preprocess.quality import QualityReport, Seen, assess
 from preprocess.tracking import Observations, TrackConfig, TrackResult, track_clip
-from preprocess.video import VideoInfo, fit_size, probe, require_length
+from preprocess.video import VideoInfo, probe, require_length
 from preprocess.workspace import Workspace
 
 
@@ -176,32 +177,36 @@ def _finish(
         "fps_processed": len(times) / (time.monotonic() - began),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    camera = result.camera
+    source = {
+        "name": video.name,
+        "sha256": source_hash,
+        "used_from_seconds": float(times[0]),
+        "cuts_seconds": [list(span) for span in report.segments_seconds],
+        **asdict(info),
+    }
+    shown = _description(result, config, head.content_hash)
+    measured = {name: _plain(value) for name, value in metrics.items()}
+    verdict = "warn" if warnings else "ok"
+    sound = {"audio": wav is not None}
     save_info(
-        work.path,
-        {
-            "tool_version": tool_version(),
-            "source": {
-                "name": video.name,
-                "sha256": source_hash,
-                "used_from_seconds": float(times[0]),
-                "cuts_seconds": [list(span) for span in report.segments_seconds],
-                **asdict(info),
-            },
-            "fps": result.motion.fps,
-            "frame_count": len(times),
-            "width": camera.width,
-            "height": camera.height,
-            "head": {"name": config.head, "content_hash": head.content_hash},
-            "camera": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
-            "audio": wav is not None,
-            "verdict": "warn" if warnings else "ok",
-            "warnings": warnings,
-            "metrics": {name: _plain(value) for name, value in metrics.items()},
-            "config": asdict(config),
-        },
+        work.path, {"source": source, **shown, **sound, "verdict": verdict, "warnings": warnings, "metrics": measured}
     )
     work.keep_frames(report.start, report.stop)
+
+
+def _description(result: TrackResult, config: PreprocessConfig, head_hash: str) -> dict[str, Any]:
+    """The part of capture.json that says how to read the rest."""
+    camera = result.camera
+    return {
+        "tool_version": tool_version(),
+        "fps": result.motion.fps,
+        "frame_count": len(result.motion),
+        "width": camera.width,
+        "height": camera.height,
+        "head": {"name": config.head, "content_hash": head_hash},
+        "camera": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
+        "config": asdict(config),
+    }
 
 
 def _plain(value: float) -> float | None:

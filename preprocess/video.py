@@ -1,7 +1,7 @@
 """Reading video files of any kind: upright, square-pixel RGB frames with true timestamps, streamed.
 
-What players do and plain decoders don't: the rotation (or mirror) of a phone's display matrix, non-square pixels,
-variable frame rates, edit lists, 10-bit and full-range pixels, colour matrices that the file does not state.
+What players do and plain decoders don't: rotation and square pixels (`preprocess.orientation`), variable frame rates,
+edit lists, 10-bit and full-range pixels, colour matrices that the file does not state.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
 from avatar.errors import BadInput
+from preprocess.orientation import display_matrix, fit_size, swaps, turn_degrees, turned, upright_size
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -67,12 +67,12 @@ def probe(path: Path | str) -> VideoInfo:
         if first is None:
             raise _no_frames(path)
         start, (seconds, count) = first.time or 0.0, _length(stream, container, fps)
-        has_audio, matrix = bool(container.streams.audio), _display_matrix(first)
-        width, height = _upright_size(first, stream, matrix)
+        has_audio, matrix = bool(container.streams.audio), display_matrix(first)
+        width, height = upright_size(first, stream, matrix)
         info = (first.format.name, int(first.color_trc) in _HDR_TRANSFERS)
     if not seconds:  # a browser's recorder writes no duration
         seconds, count = _length_by_reading(path)
-    return VideoInfo(width, height, fps, seconds, count, start, has_audio, _turn_degrees(matrix), *info)
+    return VideoInfo(width, height, fps, seconds, count, start, has_audio, turn_degrees(matrix), *info)
 
 
 def require_length(path: Path | str, seconds: float) -> None:
@@ -126,7 +126,7 @@ def frames(
                 continue
             last = time
             if index >= skip:
-                size = size or fit_size(*_upright_size(frame, stream, _display_matrix(frame)), long_side)
+                size = size or fit_size(*upright_size(frame, stream, display_matrix(frame)), long_side)
                 yield index, time, to_rgb(frame, size)
             index += 1
         if index == 0:
@@ -137,8 +137,8 @@ def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3
     """One decoded frame upright as RGB of `size` (width, height), rotation and mirroring applied."""
     from av.video.reformatter import Interpolation
 
-    matrix = _display_matrix(frame)
-    width, height = size[::-1] if _swaps(matrix) else size
+    matrix = display_matrix(frame)
+    width, height = size[::-1] if swaps(matrix) else size
     shrinks = width * height < frame.width * frame.height
     # FFmpeg takes BT.601 when nothing is stated; what is broadcast and recorded at HD size is BT.709.
     colorspace = _BT709 if int(frame.colorspace) == _UNSPECIFIED and min(frame.width, frame.height) >= 720 else None
@@ -149,13 +149,7 @@ def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3
         src_colorspace=colorspace,
         interpolation=Interpolation.AREA if shrinks else Interpolation.BICUBIC,
     )
-    return np.ascontiguousarray(_turned(picture.to_ndarray(), matrix))
-
-
-def fit_size(width: int, height: int, long_side: int | None) -> tuple[int, int]:
-    """Width and height scaled down to a long side, never up."""
-    scale = min(1.0, long_side / max(width, height)) if long_side else 1.0
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    return np.ascontiguousarray(turned(picture.to_ndarray(), matrix))
 
 
 @contextmanager
@@ -319,42 +313,3 @@ def _length_by_reading(path: Path) -> tuple[float, int]:
         stream = _picture_stream(container, path)
         times = [float(p.pts * p.time_base) for p in container.demux(stream) if p.pts is not None and p.time_base]
     return (max(times) - min(times), len(times)) if times else (0.0, 0)
-
-
-def _upright_size(frame: VideoFrame, stream: VideoStream, matrix: tuple[int, ...]) -> tuple[int, int]:
-    ratio = stream.sample_aspect_ratio or Fraction(1)
-    ratio = ratio if Fraction(1, 5) < ratio < 5 else Fraction(1)  # some files carry nonsense such as 0/1
-    # The coarser axis grows, so that no detail is lost.
-    width, height = (
-        (round(frame.width * ratio), frame.height) if ratio >= 1 else (frame.width, round(frame.height / ratio))
-    )
-    return (height, width) if _swaps(matrix) else (width, height)
-
-
-def _display_matrix(frame: VideoFrame) -> tuple[int, ...]:
-    """Signs (a, b, c, d) of the display matrix: x' = a x + c y, y' = b x + d y, with y down (ISO 14496-12, 8.2.2)."""
-    from av.sidedata.sidedata import Type
-
-    data: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # pyright: ignore  (av's stub types the mapping by name)
-    if data is None:
-        return 1, 0, 0, 1
-    m = np.frombuffer(bytes(data), np.int32).astype(np.float64)
-    a, b, c, d = m[0], m[1], m[3], m[4]
-    if abs(b) > abs(a):  # only quarter turns are shown upright; odd angles go to the nearest
-        return 0, int(np.sign(b)), int(np.sign(c)), 0
-    return int(np.sign(a)) or 1, 0, 0, int(np.sign(d)) or 1
-
-
-def _swaps(matrix: tuple[int, ...]) -> bool:
-    return matrix[0] == 0
-
-
-def _turned(picture: np.ndarray, matrix: tuple[int, ...]) -> np.ndarray:
-    a, b, c, d = matrix
-    if _swaps(matrix):
-        picture, a, d = picture.swapaxes(0, 1), c, b
-    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-
-
-def _turn_degrees(matrix: tuple[int, ...]) -> int:
-    return int(np.round(np.degrees(np.arctan2(matrix[1], matrix[0])))) % 360

@@ -28,11 +28,20 @@ class Preprocess(Computing):
     """Head model: anny, flame:/path/to/model.pkl or gnm:/path/to/model.npz."""
     long_side: int = 512
     """Longer side of the stored frames, pixels; never enlarged."""
+    start_seconds: float = 0.0
+    """Leave out what comes before this time."""
+    max_seconds: float | None = None
+    """Use no more than this much of the video."""
 
     def run(self) -> dict:
         from preprocess.pipeline import PreprocessConfig, summary, track
 
-        config = PreprocessConfig(head=self.head, long_side=self.long_side)
+        config = PreprocessConfig(
+            head=self.head,
+            long_side=self.long_side,
+            start_seconds=self.start_seconds,
+            max_seconds=self.max_seconds,
+        )
         capture = track(self.video, self.output, config=config, overwrite=self.overwrite)
         return summary(capture) | {"capture": str(self.output)}
 
