@@ -21,7 +21,7 @@ FRAMES, FPS, WIDTH, HEIGHT = 150, 25.0, 320, 240
 GRID = 24
 BLINK, JAW, SMILE = (ARKIT_NAMES.index(n) for n in ("eyeBlinkLeft", "jawOpen", "mouthSmileLeft"))
 MISSING, SMEARED = slice(40, 45), slice(60, 63)
-QUICK = TrackConfig(joint_frames=60, joint_steps=16)
+QUICK = TrackConfig(joint_frames=40, joint_steps=12, frame_steps=7, smooth_steps=4)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avatar.geometry import matrix_to_axis_angle
+from avatar.head.arkit import ARKIT_NAMES
 from avatar.types import N_EXPRESSIONS
 from preprocess.tracking.solver import (
     N_POSE,
@@ -70,9 +71,9 @@ def smooth_frames(
     person: Person, frames: Frames, targets: Targets, seconds: Float[np.ndarray, " t"], config: TrackConfig
 ) -> Frames:
     """The track under the temporal prior, solved in overlapping windows of bounded size."""
-    sd = np.repeat(
-        (config.smooth_rotation_sd, config.smooth_translation_sd, config.smooth_expression_sd), (3, 3, N_EXPRESSIONS)
-    )
+    eyes = np.array([name.startswith("eye") for name in ARKIT_NAMES])
+    actions = np.where(eyes, config.smooth_eyes_sd, config.smooth_expression_sd)
+    sd = np.concatenate((np.repeat((config.smooth_rotation_sd, config.smooth_translation_sd), 3), actions))
     share = config.independent_landmarks / float(person.model.weights.sum())
     parts = []
     for start in range(0, len(seconds), config.chunk_frames):

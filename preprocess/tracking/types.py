@@ -103,7 +103,9 @@ class TrackConfig:
     smooth_translation_sd: float = 4.0
     """Typical acceleration of a head, m/s^2."""
     smooth_expression_sd: float = 150.0
-    """Typical second derivative of an action, 1/s^2: a blink reaches 300."""
+    """Typical second derivative of an action, 1/s^2."""
+    smooth_eyes_sd: float = 600.0
+    """The same for lids and gaze, which blink and jump."""
     smooth_steps: int = 5
     """Steps of the temporal solve; 0 leaves every frame on its own."""
     independent_landmarks: float = 30.0
