@@ -185,8 +185,10 @@ def _above_the_stump(
     source: Source, faces: Int[np.ndarray, "f 3"], skull: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, " v"]:
     """0 at the cut of the neck, 1 from the base of the skull on, smooth between (height over the plane of the cut)."""
-    rim = source.vertices[open_edges(faces)]
-    rim = rim[rim[:, 1] < skull[1] - 0.03]
+    # Only the skin's own boundary: the teeth and the gullet are open meshes too.
+    skin = faces[source.members("head")[faces].all(axis=1)]
+    rim = source.vertices[open_edges(skin)]
+    rim = rim[rim[:, 1] < skull[1] - 0.04]
     centre = rim.mean(axis=0)
     up = np.linalg.svd(rim - centre)[2][2]
     up = up * np.sign(up[1])
