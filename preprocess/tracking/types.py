@@ -96,7 +96,7 @@ class TrackConfig:
     landmark_offsets: bool = True
     """Estimate where this person's landmarks lie beside the calibrated ones (metres on the head, constant in time)."""
     offset_sd_mm: float = 3.0
-    offsets_in_mesh: bool = False
+    offsets_in_mesh: bool = True
     """Bend the neutral mesh smoothly along the landmark offsets; otherwise they stay inside the tracker."""
     smooth_rotation_sd: float = 40.0
     """Typical angular acceleration of a head, rad/s^2; smaller is smoother."""
