@@ -96,8 +96,9 @@ class TrackConfig:
     landmark_offsets: bool = True
     """Estimate where this person's landmarks lie beside the calibrated ones (metres on the head, constant in time)."""
     offset_sd_mm: float = 3.0
-    offsets_in_mesh: bool = True
-    """Bend the neutral mesh smoothly along the landmark offsets; otherwise they stay inside the tracker."""
+    offsets_in_mesh: bool = False
+    """Bend the neutral mesh smoothly along the landmark offsets; otherwise they stay inside the tracker. Lids then fit
+    closer in the picture, but their depth is a guess: eyeballs may come through them."""
     smooth_rotation_sd: float = 40.0
     """Typical angular acceleration of a head, rad/s^2; smaller is smoother."""
     smooth_translation_sd: float = 4.0
