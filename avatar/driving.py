@@ -23,6 +23,9 @@ TORSO_SMOOTHING_SECONDS = (0.08, 0.33)
 CLAMP_MARGIN = 0.15
 """How far beyond the training range a driving feature may softly go, as a share of the range."""
 
+EXPRESSION_RANGE = (-0.15, 1.15)
+"""ARKit actions of a foreign driver: a tracker's rest lies a little below 0 where a person's neutral differs."""
+
 
 @dataclass(frozen=True)
 class DrivingSpace:
@@ -98,7 +101,7 @@ class DrivingSpace:
         moved = self.mean_rotation @ (mean_rotation(R).T @ R)
         return replace(
             motion,
-            expression=expression.clamp(0, 1).numpy(),
+            expression=expression.clamp(*EXPRESSION_RANGE).numpy(),
             quats_wxyz=matrix_to_quat(moved).numpy(),
             translation=(t - t.mean(0) + self.mean_translation).numpy(),
         )

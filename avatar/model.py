@@ -30,6 +30,8 @@ from avatar.types import Camera, Gaussians, HeadParams, Motion, RenderOutput
 
 SCHEMA = "visavis.avatar/1"
 Background = str | tuple[float, float, float]
+PLATE_DEPTH = 1.5
+"""Distance of the background plate in head distances: farther, and a stereo pair can't be fused."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,28 @@ class Avatar:
     def plate(self, camera: Camera, background: Background) -> Tensor | None:
         """What lies behind: the clean plate scaled to cover the picture, a colour, or nothing.
 
-        The plate is a picture at infinity: it does not turn with the camera, as no view of it from aside exists.
+        The plate stands behind the head and follows a camera that moves sideways (the eyes of a stereo pair), but it
+        does not turn with one: no view of the room from aside exists.
         """
         if background == "none":
             return None
         if background == "plate":
-            return torch.from_numpy(cover(self.background, camera.width, camera.height)).float() / 255
+            plate = cover(self.background, camera.width, camera.height)
+            return torch.from_numpy(shifted(plate, self._plate_shift(camera))).float() / 255
         if isinstance(background, str):
             raise BadInput(f"unknown background {background!r}", expected="plate, none or three numbers in 0..1")
         return torch.tensor(background, dtype=torch.float32)
+
+    def _plate_shift(self, camera: Camera) -> tuple[float, float]:
+        T = camera.T_camera_world
+        if not np.allclose(T[:3, :3], np.eye(3), atol=1e-4):
+            return 0.0, 0.0
+        own = self.camera.scaled(camera.width, camera.height)
+        depth = PLATE_DEPTH * float(self.driving.mean_translation[2])
+        return (
+            camera.fx * float(T[0, 3]) / depth + camera.cx - own.cx,
+            camera.fy * float(T[1, 3]) / depth + camera.cy - own.cy,
+        )
 
     @torch.inference_mode()
     def render_frame(
@@ -171,6 +186,16 @@ def cover(image: UInt8[np.ndarray, "h w 3"], width: int, height: int) -> UInt8[n
     big = cv2.resize(image, size, interpolation=cv2.INTER_AREA if s < 1 else cv2.INTER_LINEAR)
     y, x = (big.shape[0] - height) // 2, (big.shape[1] - width) // 2
     return np.ascontiguousarray(big[y : y + height, x : x + width])
+
+
+def shifted(image: UInt8[np.ndarray, "h w 3"], by_px: tuple[float, float]) -> UInt8[np.ndarray, "h w 3"]:
+    """Move a picture right and down; its edge is repeated where nothing is known."""
+    import cv2
+
+    if max(map(abs, by_px)) < 0.01:
+        return image
+    move = np.array([[1, 0, by_px[0]], [0, 1, by_px[1]]], np.float32)
+    return cv2.warpAffine(image, move, image.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def to_uint8(rgb: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -56,7 +56,7 @@ class LossConfig:
 class LimitConfig:
     """Leashes that keep Gaussians sane where no camera saw them."""
 
-    offset_m: float = 0.006
+    offset_m: float = 0.003
     """Largest distance of a face Gaussian from its triangle."""
     hair_offset_m: float = 0.01
     """Largest distance that a hair Gaussian may gain from where it was seeded."""

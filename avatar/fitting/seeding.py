@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +25,9 @@ REGION_DENSITY = {
 """Gaussians per area, relative: detail goes where people look."""
 SIGMA_PER_SPACING = 0.55
 COLOR_FRAMES = 15
+MIN_FACING = 0.2
+"""Cosine to the viewing direction below which a surface shows too little of itself to take its colour."""
+EYE_CORNERS = (33, 263)
 
 
 class Seeder:
@@ -48,6 +53,14 @@ class Seeder:
         spread = train[np.linspace(0, len(train) - 1, COLOR_FRAMES).astype(int)]
         self.color_frames = [self.reference, *(int(train[int(i)]) for i in order[1:6]), *(int(i) for i in spread)]
         self.vertices = self._vertices(self.reference)
+        self.silhouette = head_silhouette(self.vertices, head.faces, self.camera)
+        rows = frames.capture.landmarks_px[self.reference, :, 1] * self.camera.height / frames.capture.camera.height
+        self.rows = np.arange(self.camera.height)[:, None]
+        self.chin_row, eye_row = float(np.nanmax(rows)), float(np.mean(rows[list(EYE_CORNERS)]))
+        import os
+
+        f = float(os.environ.get("HANG", "1"))
+        self.hanging_row = (1 - f) * eye_row + f * self.chin_row
         corners = self.vertices[head.faces.long()].numpy()
         self.centers = corners.mean(1)
         cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -81,10 +94,8 @@ class Seeder:
     def _hair(self) -> dict[str, Tensor]:
         """Gaussians on person pixels beside and above the mesh, hung on the nearest triangle; a shell on the scalp."""
         n = self.config.hair_gaussians
-        chin = self._project(self.vertices)[:, 1].max()
         mask = self.frames.rgba(self.reference)[..., 3] > 127
-        rows = np.arange(self.camera.height)[:, None]
-        pixels = np.argwhere(mask & ~head_silhouette(self.vertices, self.head.faces, self.camera) & (rows < chin))
+        pixels = np.argwhere(mask & ~self.silhouette & (self.rows < self.hanging_row))
         outside = min(n // 2, 20 * len(pixels))
         depth = float(self.vertices[:, 2].median()) + self.rng.uniform(-0.02, 0.04, outside)
         points = self._unproject(pixels[self.rng.integers(0, max(len(pixels), 1), outside)], depth)
@@ -104,15 +115,14 @@ class Seeder:
         return self.centers[triangles] + self.normals[triangles] * self.rng.uniform(0, 0.03, (n, 1))
 
     def _torso(self) -> TorsoLayer:
-        """Gaussians on the person's pixels below the chin, a little behind the face."""
+        """Gaussians on the person's pixels below the chin and in hair that hangs beside it, a little behind the face."""
         n = self.config.torso_gaussians
         shares = np.mean([self.frames.rgba(i)[..., 3] for i in self.color_frames], 0) / 255
-        landmarks = self.frames.capture.landmarks_px[self.reference, :, 1]
-        chin = np.nanmax(landmarks) * self.camera.height / self.frames.capture.camera.height
-        rows = np.arange(self.camera.height)[:, None]
-        pixels = np.argwhere((shares > 0.3) & (rows > chin - 0.05 * self.camera.height))
+        below = self.rows > self.chin_row - 0.05 * self.camera.height
+        beside = (self.rows >= self.hanging_row) & ~self.silhouette
+        pixels = np.argwhere((shares > 0.3) & (below | beside))
         if len(pixels) < 10:  # a face that fills the frame: a few Gaussians at the lower edge do no harm
-            pixels = np.argwhere((shares >= 0) & (rows >= self.camera.height - 2))
+            pixels = np.argwhere((shares >= 0) & (self.rows >= self.camera.height - 2))
         depth = float(self.vertices[:, 2].median()) + self.rng.uniform(0.03, 0.09, n)
         points = self._unproject(pixels[self.rng.integers(0, len(pixels), n)], depth)
         means = torch.from_numpy(points).float()
@@ -122,7 +132,7 @@ class Seeder:
             quats=torch.eye(4)[:1].repeat(n, 1),
             log_scales=torch.from_numpy(np.repeat(np.log(sigma)[:, None], 3, 1)).float(),
             opacity_logits=torch.full((n,), _logit(0.6)),
-            colors=self._colors(lambda index: means),
+            colors=self._colors(lambda index: (means, np.ones(n, bool))),
             map_means=torch.zeros(n, 3, self.driving.n_torso_features),
         )
 
@@ -133,19 +143,24 @@ class Seeder:
             "barycentrics": torch.from_numpy(barycentrics).float(),
             "means": torch.from_numpy(local).float(),
         }
-        offset = np.einsum("nji,nj->ni", self._frames(triangles), local)
+        offset = torch.from_numpy(np.einsum("nji,nj->ni", self._frames(triangles), local)).float()
+        faces = self.head.faces.long()[torch.from_numpy(triangles)]
 
-        def positions(index: int) -> Tensor:
-            corners = self._vertices(index)[self.head.faces.long()[torch.from_numpy(triangles)]]
+        def surface(index: int) -> tuple[Tensor, np.ndarray]:
+            corners = self._vertices(index)[faces]
             points = (corners * tensors["barycentrics"][..., None]).sum(1)
+            normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+            cosine = -(
+                torch.nn.functional.normalize(normals, dim=1) * torch.nn.functional.normalize(points, dim=1)
+            ).sum(1)
             # The offset is kept in the reference frame's axes: exact enough to pick a colour.
-            return points + torch.from_numpy(offset).float()
+            return points + offset, (cosine > MIN_FACING).numpy()
 
         return tensors | {
             "quats": torch.eye(4)[:1].repeat(n, 1),
             "log_scales": torch.from_numpy(log_scales).float(),
             "opacity_logits": torch.full((n,), _logit(opacity)),
-            "colors": self._colors(positions),
+            "colors": self._colors(surface),
             "map_means": torch.zeros(n, 3, k),
             "map_opacities": torch.zeros(n, k),
         }
@@ -158,15 +173,25 @@ class Seeder:
         z = self.normals[triangles]
         return np.stack([x, np.cross(z, x), z], 1)
 
-    def _colors(self, positions) -> Float[Tensor, "n 3"]:
-        """Median over frames of the pixel under each Gaussian, which forgets hands and hair that pass by."""
-        samples = []
+    def _colors(self, surface: Callable[[int], tuple[Tensor, np.ndarray]]) -> Float[Tensor, "n 3"]:
+        """Median over frames of the pixel under each Gaussian, which forgets hands and hair that pass by.
+
+        Only frames in which it faces the camera count; what never does takes the colour of its nearest neighbour that
+        does, or turning the head would show the face's colours on its side.
+        """
+        samples, points = [], np.zeros(0)
         for index in self.color_frames:
-            uv = self._project(positions(index))
+            points, facing = surface(index)
+            uv = self._project(points)
             x = uv[:, 0].astype(int).clip(0, self.camera.width - 1)
             y = uv[:, 1].astype(int).clip(0, self.camera.height - 1)
-            samples.append(self.frames.rgba(index)[y, x, :3])
-        return torch.from_numpy(np.median(samples, 0)).float() / 255
+            samples.append(np.where(facing[:, None], self.frames.rgba(index)[y, x, :3], np.nan))
+        seen = np.isfinite(samples).any(0)[:, 0]
+        colors = np.full((len(points), 3), 127.0)
+        if seen.any():
+            colors[seen] = np.nanmedian(np.array(samples)[:, seen], 0)
+            colors[~seen] = colors[seen][cKDTree(points[seen]).query(points[~seen])[1]]
+        return torch.from_numpy(colors).float() / 255
 
     def _project(self, points: Float[Tensor, "n 3"]) -> Float[np.ndarray, "n 2"]:
         c, p = self.camera, points.numpy()

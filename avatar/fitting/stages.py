@@ -60,6 +60,7 @@ def constrain(trainer: Trainer) -> None:
     norm = head.map_means.flatten(1).norm(dim=1).clamp(min=1e-9)
     head.map_means.mul_((trainer.map_limits / norm).clamp(max=1)[:, None, None])
     head.map_means.lerp_(head.map_means[trainer.neighbours].mean(1), limits.map_smoothing)
+    torso.map_means.lerp_(torso.map_means[trainer.torso_neighbours].mean(1), limits.map_smoothing)
     low = torch.log(torch.tensor(limits.min_scale_m))
     head.log_scales.clamp_(low, torch.log(torch.tensor(limits.max_scale_m)))
     torso.log_scales.clamp_(low, torch.log(torch.tensor(limits.max_torso_scale_m)))

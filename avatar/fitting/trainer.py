@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -26,7 +27,6 @@ AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.9
 """The anytime result is a running average of the weights: it is as good as one with decayed rates."""
 VALIDATIONS = 12
 MAX_VALIDATION_FRAMES = 12
-NEIGHBOURS = 6
 PER_GAUSSIAN = ("offset_limits", "map_limits", "neighbours", "gradient_sum")
 """State of the head layer beside its tensors."""
 
@@ -68,8 +68,9 @@ class Trainer:
         self.offset_limits[n_surface:] = offsets[n_surface:] + limits.hair_offset_m
         self.map_limits = torch.full_like(offsets, limits.map_norm_m)
         self.map_limits[n_surface:] = limits.hair_map_norm_m
-        points = self._gaussians(self.layers, int(self.split.train[0]), torch.zeros(6)).means[: len(offsets)].numpy()
-        self.neighbours = torch.from_numpy(cKDTree(points).query(points, k=NEIGHBOURS + 1)[1][:, 1:])
+        points = self._gaussians(self.layers, int(self.split.train[0]), torch.zeros(6)).means
+        self.neighbours = nearest(points[: len(offsets)])
+        self.torso_neighbours = nearest(points[len(offsets) :])
 
     # -- budget -------------------------------------------------------------------------------------------------------
     @property
@@ -255,3 +256,8 @@ class Trainer:
             setattr(self, name, value)
         if metadata["best"]:
             self.best = Best(**metadata["best"], tensors=under("best."))
+
+
+def nearest(points: Float[Tensor, "n 3"], k: int = 6) -> Int[Tensor, "n k"]:
+    """The k nearest other points of each."""
+    return torch.from_numpy(cKDTree(points).query(points, k=k + 1)[1][:, 1:])
