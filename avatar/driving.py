@@ -23,6 +23,7 @@ TORSO_SMOOTHING_SECONDS = (0.08, 0.33)
 CLAMP_MARGIN = 0.15
 """How far beyond the training range a driving feature may softly go, as a share of the range."""
 
+RIDGE = 0.1
 EXPRESSION_RANGE = (-0.15, 1.15)
 """ARKit actions of a foreign driver: a tracker's rest lies a little below 0 where a person's neutral differs."""
 
@@ -43,6 +44,9 @@ class DrivingSpace:
     low: Float[Tensor, " k"]
     high: Float[Tensor, " k"]
     """Training range (1st and 99th percentile) of the k = r + 6 features."""
+    mean_torso: Float[Tensor, "3"]
+    torso_weights: Float[Tensor, "kt 3"]
+    """Ridge regression of the shoulders' movement on the smoothed head pose, for drivers that have no shoulders."""
 
     @property
     def n_features(self) -> int:
@@ -70,12 +74,18 @@ class DrivingSpace:
             pose_scale=torch.ones(6),
             low=torch.full((rank + 6,), -torch.inf),
             high=torch.full((rank + 6,), torch.inf),
+            mean_torso=torch.as_tensor(motion.torso).mean(0),
+            torso_weights=torch.zeros(6 * len(TORSO_SMOOTHING_SECONDS), 3),
         )
         # Floors: a still head must not turn tracking noise into full-scale features (1 degree, 3 mm).
         floor = torch.tensor([0.017] * 3 + [0.003] * 3)
         space = replace(space, pose_scale=space._pose(R, t).std(0, correction=0).maximum(floor))
         features = space.raw_features(motion)
-        return replace(space, low=features.quantile(0.01, dim=0), high=features.quantile(0.99, dim=0))
+        space = replace(space, low=features.quantile(0.01, dim=0), high=features.quantile(0.99, dim=0))
+        x = space.prepare(motion).torso_features
+        ridge = RIDGE * len(x) * torch.eye(x.shape[1])
+        weights = torch.linalg.solve(x.T @ x + ridge, x.T @ (torch.as_tensor(motion.torso) - space.mean_torso))
+        return replace(space, torso_weights=weights)
 
     def _pose(self, R: Tensor, t: Tensor) -> Float[Tensor, "t 6"]:
         rotation = matrix_to_axis_angle(self.mean_rotation.T @ R)
@@ -104,6 +114,7 @@ class DrivingSpace:
             expression=expression.clamp(*EXPRESSION_RANGE).numpy(),
             quats_wxyz=matrix_to_quat(moved).numpy(),
             translation=(t - t.mean(0) + self.mean_translation).numpy(),
+            torso=motion.torso - motion.torso.mean(0) + self.mean_torso.numpy() if motion.torso.any() else motion.torso,
         )
 
     def prepare(self, motion: Motion) -> PreparedMotion:
@@ -113,15 +124,26 @@ class DrivingSpace:
         pose = raw[:, -6:].numpy()
         smooth = [gaussian_filter1d(pose, s * fps, axis=0, mode="nearest") for s in TORSO_SMOOTHING_SECONDS]
         low, high = self.low[-6:].repeat(len(smooth)), self.high[-6:].repeat(len(smooth))
-        return PreparedMotion(
-            motion=motion,
-            features=soft_clamp(raw, self.low, self.high),
-            torso_features=soft_clamp(torch.from_numpy(np.concatenate(smooth, 1)), low, high),
-        )
+        torso_features = soft_clamp(torch.from_numpy(np.concatenate(smooth, 1)), low, high)
+        torso = torch.as_tensor(motion.torso)
+        if not torso.any():
+            torso = self.mean_torso + torso_features @ self.torso_weights
+        return PreparedMotion(motion, soft_clamp(raw, self.low, self.high), torso_features, torso)
 
     def params_at_rest(self) -> HeadParams:
         """Rest expression at the mean pose."""
         return HeadParams(self.rest_expression, torch.zeros(4, 3), self.mean_rotation, self.mean_translation)
+
+
+@dataclass(frozen=True)
+class DrivenFrame:
+    """One frame of a prepared motion."""
+
+    params: HeadParams
+    features: Float[Tensor, " k"]
+    torso_features: Float[Tensor, " kt"]
+    torso: Float[Tensor, "3"]
+    """As in `Motion.torso`."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +153,7 @@ class PreparedMotion:
     motion: Motion
     features: Float[Tensor, "t k"]
     torso_features: Float[Tensor, "t kt"]
+    torso: Float[Tensor, "t 3"]
 
     def __len__(self) -> int:
         return len(self.motion)
@@ -143,8 +166,10 @@ class PreparedMotion:
     def timestamps_seconds(self) -> Float[np.ndarray, " t"]:
         return self.motion.timestamps_seconds
 
-    def params(self, index: int) -> HeadParams:
-        return motion_params(self.motion, index)
+    def frame(self, index: int) -> DrivenFrame:
+        """What the layers of an avatar need to take one pose."""
+        params = motion_params(self.motion, index)
+        return DrivenFrame(params, self.features[index], self.torso_features[index], self.torso[index])
 
 
 def motion_params(motion: Motion, index: int) -> HeadParams:

@@ -6,15 +6,18 @@ All tensors here are raw (log scales, opacity logits): this is what is optimised
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from avatar.driving import DrivenFrame
+from avatar.geometry import quat_multiply
 from avatar.head.model import HeadModel
 from avatar.rig import posed_vertices
-from avatar.types import Gaussians, HeadParams
+from avatar.types import Gaussians
 from cuda_ext import ops
 
 
@@ -48,7 +51,8 @@ class HeadLayer:
 
 @dataclass(frozen=True)
 class TorsoLayer:
-    """n Gaussians in the world that follow the smoothed head pose through a linear map of kt features."""
+    """n Gaussians in the world that move with the shoulders; what bends follows the smoothed head pose through a linear
+    map of kt features."""
 
     means: Float[Tensor, "n 3"]
     quats: Float[Tensor, "n 4"]
@@ -57,10 +61,18 @@ class TorsoLayer:
     colors: Float[Tensor, "n 3"]
     map_means: Float[Tensor, "n 3 kt"]
 
-    def gaussians(self, torso_features: Float[Tensor, " kt"]) -> Gaussians:
-        """World Gaussians of one frame."""
-        means = self.means + self.map_means @ torso_features
-        return Gaussians(means, self.quats, torch.exp(self.log_scales), torch.sigmoid(self.opacity_logits), self.colors)
+    def gaussians(self, features: Float[Tensor, " kt"], torso: Float[Tensor, "3"]) -> Gaussians:
+        """World Gaussians of one frame; `torso` as in `Motion.torso`."""
+        x, y, roll = torso.tolist()
+        means = (self.means + self.map_means @ features) @ _roll_matrix(roll).T + torch.tensor([x, y, 0.0])
+        quats = quat_multiply(torch.tensor([math.cos(roll / 2), 0.0, 0.0, math.sin(roll / 2)]), self.quats)
+        return Gaussians(means, quats, torch.exp(self.log_scales), torch.sigmoid(self.opacity_logits), self.colors)
+
+    @staticmethod
+    def at_rest(points: Float[Tensor, "n 3"], torso: Float[Tensor, "3"]) -> Float[Tensor, "n 3"]:
+        """Where points seen in a frame lie when the shoulders have not moved: the inverse of the movement above."""
+        x, y, roll = torso.tolist()
+        return (points - torch.tensor([x, y, 0.0])) @ _roll_matrix(roll)
 
 
 @dataclass(frozen=True)
@@ -74,14 +86,12 @@ class Layers:
         self,
         model: HeadModel,
         neutral: Float[Tensor, "v 3"],
-        params: HeadParams,
-        features: Float[Tensor, " k"],
-        torso_features: Float[Tensor, " kt"],
+        driven: DrivenFrame,
     ) -> Gaussians:
         """World Gaussians of one frame: the head's, then the torso's; differentiable."""
-        vertices = posed_vertices(model, neutral, params)
-        head = self.head.gaussians(vertices, model.faces, features)
-        return Gaussians.cat([head, self.torso.gaussians(torso_features)])
+        vertices = posed_vertices(model, neutral, driven.params)
+        head = self.head.gaussians(vertices, model.faces, driven.features)
+        return Gaussians.cat([head, self.torso.gaussians(driven.torso_features, driven.torso)])
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors under flat names such as `head.means`."""
@@ -110,3 +120,8 @@ class Layers:
             replace(self.head, colors=self.head.colors.clamp(0, 1)),
             replace(self.torso, colors=self.torso.colors.clamp(0, 1)),
         )
+
+
+def _roll_matrix(angle: float) -> Float[Tensor, "3 3"]:
+    c, s = math.cos(angle), math.sin(angle)
+    return torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])

@@ -80,8 +80,7 @@ class Avatar:
 
     def gaussians(self, prepared: PreparedMotion, index: int) -> Gaussians:
         """World Gaussians of one frame: head, then torso."""
-        features = prepared.features[index], prepared.torso_features[index]
-        return self.layers.gaussians(self.head, self.neutral, prepared.params(index), *features)
+        return self.layers.gaussians(self.head, self.neutral, prepared.frame(index))
 
     def plate(self, camera: Camera, background: Background) -> Tensor | None:
         """What lies behind: the clean plate scaled to cover the picture, a colour, or nothing.

@@ -20,11 +20,10 @@ def posed_vertices(head: HeadModel, neutral: Float[Tensor, "v 3"], params: HeadP
 def head_silhouette(
     vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], camera: Camera
 ) -> Bool[np.ndarray, "h w"]:
-    """Pixels that a posed mesh covers; `vertices` in the camera's frame."""
+    """Pixels that a posed mesh covers; `vertices` in the world."""
     import cv2
 
-    points = vertices.numpy()
-    uv = points[:, :2] / np.maximum(points[:, 2:], 1e-3) * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+    uv = camera.project(vertices.numpy())
     canvas = np.zeros((camera.height, camera.width), np.uint8)
     for triangle in np.round(uv).astype(np.int32)[faces.numpy()]:
         cv2.fillConvexPoly(canvas, triangle, 1)

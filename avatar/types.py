@@ -18,6 +18,8 @@ from torch import Tensor
 
 CAPTURE_SCHEMA = "visavis.capture/1"
 N_EXPRESSIONS = 52
+TORSO_BEHIND_HEAD_M = 0.06
+"""Depth of the shoulders behind the middle of the head."""
 JOINTS = ("neck", "jaw", "left_eye", "right_eye")
 
 
@@ -55,6 +57,12 @@ class Camera:
     cx: float
     cy: float
     T_camera_world: Float[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4, dtype=np.float32))
+
+    def project(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 2"]:
+        """Pixels of world points; points at or behind the camera are taken as just before it."""
+        T = self.T_camera_world.astype(np.float64)
+        local = points @ T[:3, :3].T + T[:3, 3]
+        return local[:, :2] / np.maximum(local[:, 2:], 1e-3) * [self.fx, self.fy] + [self.cx, self.cy]
 
     def scaled(self, width: int, height: int) -> Camera:
         """The same view sampled at another resolution."""
@@ -108,6 +116,13 @@ class Motion:
     quats_wxyz: Float[np.ndarray, "t 4"]
     """Rotation world <- head."""
     translation: Float[np.ndarray, "t 3"]
+    torso: Float[np.ndarray, "t 3"] = None  # pyright: ignore[reportAssignmentType]  (set below)
+    """How the shoulders moved since the frame that defines them: x, y in metres, then roll in radians about the world's
+    z axis. All zero (the default) says that nothing is known: they then follow the head."""
+
+    def __post_init__(self) -> None:
+        if self.torso is None:
+            object.__setattr__(self, "torso", np.zeros((len(self.timestamps_seconds), 3), np.float32))
 
     def __len__(self) -> int:
         return len(self.timestamps_seconds)
@@ -122,7 +137,7 @@ class Motion:
         return float((len(t) - 1) / (t[-1] - t[0])) if len(t) > 1 and t[-1] > t[0] else 25.0
 
 
-MOTION_FIELDS = ("timestamps_seconds", "expression", "joints", "quats_wxyz", "translation")
+MOTION_FIELDS = ("timestamps_seconds", "expression", "joints", "quats_wxyz", "translation", "torso")
 
 
 class Capture(Protocol):

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from avatar.errors import BadInput, FormatMismatch
-from avatar.types import Camera, Motion
+from avatar.types import MOTION_FIELDS, Camera, Motion
 from preprocess.pictures import read_mask, read_picture
 
 SCHEMA = "visavis.capture/1"
@@ -36,6 +36,7 @@ TRACK_SHAPES: dict[str, tuple[str | int, ...]] = {
     "joints": ("t", 4, 3),
     "quats_wxyz": ("t", 4),
     "translation": ("t", 3),
+    "torso": ("t", 3),
     "landmarks_px": ("t", 478, 2),
     "scores": ("t", 52),
     "confidence": ("t",),
@@ -47,6 +48,7 @@ _RANGES = {
     "expression": (-1.0, 2.0),
     "joints": (-np.pi, np.pi),
     "translation": (-100.0, 100.0),
+    "torso": (-10.0, 10.0),
     "scores": (-0.01, 1.01),
     "confidence": (0.0, 1.01),
 }
@@ -117,7 +119,7 @@ class CaptureFolder:
             raise _wrong(path / "capture.json", "fps", "a positive number", info["fps"])
         tracks = _read_tracks(path / "tracks.npz", count)
         _require_files(path, count)
-        motion = Motion(*(tracks[k] for k in ("timestamps", "expression", "joints", "quats_wxyz", "translation")))
+        motion = Motion(*(tracks[k] for k in ("timestamps", *MOTION_FIELDS[1:])))
         wav = path / "audio.wav"
         if _field(path, info, "audio", bool) and not wav.is_file():
             raise _missing(wav)

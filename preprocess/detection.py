@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from avatar.head.landmarks import N_LANDMARKS
 from avatar.progress import progress
 from preprocess.capture import frame_path, mask_path
-from preprocess.landmarks import N_LANDMARKS, Detection, Detector
+from preprocess.landmarks import Detection, Detector
 from preprocess.masks import PersonSegmenter
 from preprocess.orientation import fit_size
 from preprocess.pictures import write_mask, write_picture

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from avatar.assets import find_asset
+from avatar.types import N_EXPRESSIONS
 
-N_LANDMARKS = 478
 _HYSTERESIS = 0.7
 
 
@@ -85,7 +85,7 @@ class Detector:
         for points, categories, transform in faces:
             # x, y relative to width and height; z has the scale of x
             xyz = np.array([(p.x, p.y, p.z) for p in points], np.float32) * np.array([width, height, width], np.float32)
-            scores = np.zeros(52, np.float32)
+            scores = np.zeros(N_EXPRESSIONS, np.float32)
             for category in categories:
                 if category.category_name in self._order:
                     scores[self._order[category.category_name]] = category.score

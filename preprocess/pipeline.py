@@ -8,7 +8,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from preprocess.orientation import fit_size
 from preprocess.overlay import write_overlay
 from preprocess.pictures import read_mask, read_picture, write_mask, write_picture
 from preprocess.quality import QualityReport, Seen, assess
-from preprocess.tracking import Observations, TrackConfig, TrackResult, track_clip
+from preprocess.tracking import Observations, TrackConfig, TrackResult, track_clip, track_torso
 from preprocess.video import VideoInfo, probe, require_length
 from preprocess.workspace import Workspace
 
@@ -157,13 +157,18 @@ def _finish(
         times - times[0], detections.landmarks_px[use], detections.scores[use], detections.transforms[use], *size
     )
     result = track_clip(head, calibrate(head), observations, config.tracking)
+    picture, mask = _readers(work.path, report.start, size)
+    chin = observations.landmarks_px[:, :, 1].max(1)
+    torso = track_torso(result.motion, result.camera, chin, picture, mask)
+    result = replace(result, motion=replace(result.motion, torso=torso))
     note("background and sound ...")
-    _write_plate(work.path, report.start, result, size)
+    plate, seen = clean_plate(lambda index: (picture(index), mask(index)), np.arange(len(times)))
+    write_picture(work.path / "background.png", plate)
+    write_mask(work.path / "background_seen.png", seen.astype(np.uint8) * 255)
     seconds = float(times[-1] - times[0]) + 1 / result.motion.fps
     wav, warnings = _write_sound(video, work.path, info.start_seconds + float(times[0]), seconds)
     if config.overlay:
         overlay = work.path / "overlay.mp4"
-        picture = _reader(work.path, report.start, size)
         write_overlay(
             overlay, picture, head, result.neutral, result.motion, result.tracked, observations.landmarks_px,
             result.camera, wav,
@@ -214,18 +219,12 @@ def _plain(value: float) -> float | None:
     return round(float(value), 6) if np.isfinite(value) else None
 
 
-def _reader(folder: Path, start: int, size: tuple[int, int]) -> Callable[[int], np.ndarray]:
-    return lambda index: read_picture(frame_path(folder, start + index), *size)
-
-
-def _write_plate(folder: Path, start: int, result: TrackResult, size: tuple[int, int]) -> None:
-    def read(index: int) -> tuple[np.ndarray, np.ndarray]:
-        at = start + index
-        return read_picture(frame_path(folder, at), *size), read_mask(mask_path(folder, at), *size)
-
-    plate, seen = clean_plate(read, np.arange(len(result.tracked)))
-    write_picture(folder / "background.png", plate)
-    write_mask(folder / "background_seen.png", seen.astype(np.uint8) * 255)
+def _readers(folder: Path, start: int, size: tuple[int, int]) -> tuple[Callable[[int], np.ndarray], ...]:
+    """Pictures and masks by frame of the clip."""
+    return (
+        lambda index: read_picture(frame_path(folder, start + index), *size),
+        lambda index: read_mask(mask_path(folder, start + index), *size),
+    )
 
 
 def _write_sound(video: Path, folder: Path, start_seconds: float, seconds: float) -> tuple[Path | None, list[str]]:
@@ -254,6 +253,7 @@ def _write_tracks(folder: Path, result: TrackResult, observations: Observations)
         joints=motion.joints,
         quats_wxyz=motion.quats_wxyz,
         translation=motion.translation,
+        torso=motion.torso,
         landmarks_px=observations.landmarks_px,
         scores=observations.scores,
         confidence=result.confidence,

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from avatar.errors import BadInput
+from avatar.head.landmarks import OUTER_EYE_CORNERS
 from preprocess.video import MIN_SECONDS, VideoInfo
 
 MIN_FACE_SHARE = 0.6
-_LEFT_EYE, _RIGHT_EYE = 263, 33
 _MIN_FACE_PX = 64
 
 
@@ -93,7 +93,8 @@ def _head_jumps(landmarks_px: np.ndarray) -> np.ndarray:
     """Mean motion of the landmarks between frames over the distance of the outer eye corners; 0 without a face."""
     if len(landmarks_px) < 2:
         return np.zeros(0)
-    eyes = np.linalg.norm(landmarks_px[:, _LEFT_EYE] - landmarks_px[:, _RIGHT_EYE], axis=-1)
+    right, left = OUTER_EYE_CORNERS
+    eyes = np.linalg.norm(landmarks_px[:, left] - landmarks_px[:, right], axis=-1)
     moved = np.linalg.norm(np.diff(landmarks_px, axis=0), axis=-1).mean(-1)
     return np.nan_to_num(moved / np.maximum(np.minimum(eyes[1:], eyes[:-1]), 1.0))
 

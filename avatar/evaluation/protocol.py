@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -139,7 +139,7 @@ class Evaluator:
     def _head_mask(self, index: int) -> Bool[np.ndarray, "h w"]:
         import cv2
 
-        vertices = posed_vertices(self.avatar.head, self.avatar.neutral, self.prepared.params(index))
+        vertices = posed_vertices(self.avatar.head, self.avatar.neutral, self.prepared.frame(index).params)
         mask = head_silhouette(vertices, self.avatar.head.faces, self.frames.camera).astype(np.uint8)
         size = 2 * max(1, round(HEAD_MARGIN * max(mask.shape))) + 1
         return cv2.dilate(mask, np.ones((size, size), np.uint8)) > 0
@@ -202,9 +202,9 @@ class Evaluator:
             return self._posed(index, unit * rates).clamp(0, 1)
 
     def _posed(self, index: int, delta: Tensor) -> Float[Tensor, "h w 3"]:
-        params = perturb(self.prepared.params(index), delta)
-        features = self.prepared.features[index], self.prepared.torso_features[index]
-        gaussians = self.avatar.layers.gaussians(self.avatar.head, self.avatar.neutral, params, *features)
+        driven = self.prepared.frame(index)
+        driven = replace(driven, params=perturb(driven.params, delta))
+        gaussians = self.avatar.layers.gaussians(self.avatar.head, self.avatar.neutral, driven)
         return render(gaussians, self.frames.camera, background=self.plate).rgb
 
     def _summary(self, modes: dict[str, Mode], truth: Float[np.ndarray, " n"]) -> dict:

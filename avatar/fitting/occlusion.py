@@ -12,10 +12,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
-RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
-"""Outlines in MediaPipe's face mesh."""
+from avatar.head.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+
 MIN_ERROR, ERROR_RATIO = 0.06, 3.0
 """A covered pixel differs by this much (sRGB units) and by this many times the median of the face."""
 SMOOTHING_SHARE, GROWTH_SHARE, RING_SHARE = 0.04, 0.05, 0.12
@@ -38,7 +36,7 @@ def covered_pixels(
         return np.zeros(shape, bool)
     size = float(np.ptp(landmarks_px, axis=0).max())
     error = cv2.GaussianBlur(np.abs(rendered - frame).mean(2), (0, 0), max(SMOOTHING_SHARE * size, 0.5))
-    parts = [_hull(landmarks_px[list(ids)], shape) for ids in (LIPS, LEFT_EYE, RIGHT_EYE)]
+    parts = [_hull(landmarks_px[list(ids)], shape) for ids in (OUTER_LIPS, LEFT_EYE, RIGHT_EYE)]
     skin = face & ~_grown(np.any(parts, 0), GROWTH_SHARE * size)
     if not skin.any():
         return np.zeros(shape, bool)

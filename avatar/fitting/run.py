@@ -5,8 +5,6 @@ from __future__ import annotations
 import resource
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -34,6 +32,7 @@ from avatar.head import load_head
 from avatar.layers import Layers
 from avatar.model import Avatar, load
 from avatar.progress import note, progress
+from avatar.threads import one_torch_thread
 from avatar.types import Capture
 
 JOB_SCHEMA = "visavis.fit-job/1"
@@ -113,20 +112,9 @@ def _job_folder(output: Path, capture: Capture, config: FitConfig) -> Path:
     return folder
 
 
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """The native core uses all cores; torch's own pool only spins beside it, on tensors too small to share."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _train(trainer: Trainer, checkpoint: Path) -> None:
     last_saved = time.monotonic()
-    with _one_torch_thread(), progress("fit", 1.0) as bar:
+    with one_torch_thread(), progress("fit", 1.0) as bar:
         while trainer.share < 1:
             trainer.train_step()
             trainer.validate_if_due()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from avatar.fitting.frames import FrameStore
 from avatar.head.model import REGIONS, HeadModel
 from avatar.layers import HeadLayer, Layers, TorsoLayer
 from avatar.rig import head_silhouette, posed_vertices
-from avatar.types import Motion
+from avatar.types import TORSO_BEHIND_HEAD_M, Motion
 
 REGION_DENSITY = {
     "skin": 0.5, "face": 3.0, "lips": 8.0, "inner_mouth": 3.0, "teeth": 4.0, "tongue": 2.0,
@@ -115,26 +116,30 @@ class Seeder:
         return self.centers[triangles] + self.normals[triangles] * self.rng.uniform(0, 0.03, (n, 1))
 
     def _torso(self) -> TorsoLayer:
-        """Gaussians on the person's pixels below the chin and in hair that hangs beside it, a little behind the face."""
+        """Gaussians on the person's pixels below the chin and in hair that hangs beside it."""
         n = self.config.torso_gaussians
-        shares = np.mean([self.frames.rgba(i)[..., 3] for i in self.color_frames], 0) / 255
+        mask = self.frames.rgba(self.reference)[..., 3] > 127
         below = self.rows > self.chin_row - 0.05 * self.camera.height
         beside = (self.rows >= self.hanging_row) & ~self.silhouette
-        pixels = np.argwhere((shares > 0.3) & (below | beside))
+        pixels = np.argwhere(mask & (below | beside))
         if len(pixels) < 10:  # a face that fills the frame: a few Gaussians at the lower edge do no harm
-            pixels = np.argwhere((shares >= 0) & (self.rows >= self.camera.height - 2))
-        depth = float(self.vertices[:, 2].median()) + self.rng.uniform(0.03, 0.09, n)
+            pixels = np.argwhere((self.rows >= self.camera.height - 2) & np.ones_like(mask))
+        depth = float(self.vertices[:, 2].median()) + TORSO_BEHIND_HEAD_M + self.rng.uniform(-0.03, 0.03, n)
         points = self._unproject(pixels[self.rng.integers(0, len(pixels), n)], depth)
-        means = torch.from_numpy(points).float()
+        torso = torch.as_tensor(self.motion.torso)
+        means = TorsoLayer.at_rest(torch.from_numpy(points).float(), torso[self.reference])
         sigma = self._pixel_sigma(len(pixels), n, depth)
-        return TorsoLayer(
+        layer = TorsoLayer(
             means=means,
             quats=torch.eye(4)[:1].repeat(n, 1),
             log_scales=torch.from_numpy(np.repeat(np.log(sigma)[:, None], 3, 1)).float(),
             opacity_logits=torch.full((n,), _logit(0.6)),
-            colors=self._colors(lambda index: (means, np.ones(n, bool))),
+            colors=torch.zeros(n, 3),
             map_means=torch.zeros(n, 3, self.driving.n_torso_features),
         )
+        no_features = torch.zeros(self.driving.n_torso_features)
+        colors = self._colors(lambda index: (layer.gaussians(no_features, torso[index]).means, np.ones(n, bool)))
+        return replace(layer, colors=colors)
 
     def _bound(self, triangles, barycentrics, local, log_scales, opacity: float) -> dict[str, Tensor]:
         n, k = len(triangles), self.driving.n_features
@@ -182,7 +187,7 @@ class Seeder:
         samples, points = [], np.zeros(0)
         for index in self.color_frames:
             points, facing = surface(index)
-            uv = self._project(points)
+            uv = self.camera.project(points.numpy())
             x = uv[:, 0].astype(int).clip(0, self.camera.width - 1)
             y = uv[:, 1].astype(int).clip(0, self.camera.height - 1)
             samples.append(np.where(facing[:, None], self.frames.rgba(index)[y, x, :3], np.nan))
@@ -192,11 +197,6 @@ class Seeder:
             colors[seen] = np.nanmedian(np.array(samples)[:, seen], 0)
             colors[~seen] = colors[seen][cKDTree(points[seen]).query(points[~seen])[1]]
         return torch.from_numpy(colors).float() / 255
-
-    def _project(self, points: Float[Tensor, "n 3"]) -> Float[np.ndarray, "n 2"]:
-        c, p = self.camera, points.numpy()
-        z = np.maximum(p[:, 2], 1e-3)
-        return np.stack([c.fx * p[:, 0] / z + c.cx, c.fy * p[:, 1] / z + c.cy], 1)
 
     def _unproject(self, pixels_yx: Int[np.ndarray, "n 2"], depth: np.ndarray) -> Float[np.ndarray, "n 3"]:
         c = self.camera

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -133,9 +133,9 @@ class Trainer:
         return self._queue.pop()
 
     def _gaussians(self, layers: Layers, index: int, delta: Tensor) -> Gaussians:
-        params = perturb(self.prepared.params(index), delta)
-        features = self.prepared.features[index], self.prepared.torso_features[index]
-        return layers.gaussians(self.avatar.head, self.avatar.neutral, params, *features)
+        driven = self.prepared.frame(index)
+        driven = replace(driven, params=perturb(driven.params, delta))
+        return layers.gaussians(self.avatar.head, self.avatar.neutral, driven)
 
     def _rasterize(self, g: Gaussians) -> RenderOutput:
         c = self.frames.camera

@@ -8,7 +8,6 @@ hits is kept (their geometric median, by Weiszfeld's algorithm).
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,9 +17,11 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
 from avatar.assets import find_asset
-from avatar.errors import BadInput
+from avatar.errors import BadInput, FormatMismatch
 from avatar.head.arkit import ARKIT_INDEX
+from avatar.files import read_safetensors, write_safetensors
 from avatar.head.cache import head_folder
+from avatar.head.landmarks import IRISES, LIPS, N_LANDMARKS
 from avatar.head.linear import LinearHead
 from avatar.head.model import REGIONS, LandmarkTable
 from avatar.head.render_mesh import rasterize, shade_mesh
@@ -30,11 +31,6 @@ from avatar.types import JOINTS, N_EXPRESSIONS
 SCHEMA = "visavis-landmarks-1"
 CALIBRATION_VERSION = 2
 """Raise it whenever the tables change; their file names carry it."""
-N_LANDMARKS = 478
-
-INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
-OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-IRISES = tuple(range(468, 478))
 
 _SIZE, _FOCAL, _DISTANCE = 512, 1280.0, 0.9
 _YAWS = (-40, -30, -20, -10, 0, 10, 20, 30, 40)
@@ -77,7 +73,7 @@ def calibrate(head: LinearHead, cache: bool = True) -> LandmarkTable:
     note(f"finding the landmarks on the {head.name} head (once, some seconds) ...")
     table = _calibrated(head)
     if cache:
-        _save(table, path)
+        write_safetensors(path, vars(table), {"schema": SCHEMA})
     return table
 
 
@@ -210,7 +206,7 @@ def _barycentrics(corners: Float[np.ndarray, "n 3 2"], pixels: Float[np.ndarray,
 
 
 def _table(views: list[_Hits], scene: _Scene) -> LandmarkTable:
-    neutral, lips = scene.head.template.numpy(), set(INNER_LIPS + OUTER_LIPS)
+    neutral, lips = scene.head.template.numpy(), set(LIPS)
     triangles, barycentrics = np.zeros(N_LANDMARKS, dtype=np.int64), np.full((N_LANDMARKS, 3), 1 / 3)
     spread = np.full(N_LANDMARKS, np.inf)
     for k in range(N_LANDMARKS):
@@ -241,20 +237,13 @@ def _geometric_median(points: Float[np.ndarray, "n 3"], weights: Float[np.ndarra
     return centre
 
 
-def _save(table: LandmarkTable, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    tensors = {"triangles": table.triangles, "barycentrics": table.barycentrics, "spread": table.spread}
-    save_file(tensors, partial, {"schema": SCHEMA})
-    os.replace(partial, path)
-
-
 def _load(path: Path) -> LandmarkTable:
-    from safetensors.torch import load_file
-
-    return LandmarkTable(**load_file(path))
+    tensors, header = read_safetensors(path, f"rm {path}")
+    if header.get("schema") != SCHEMA:
+        raise FormatMismatch(
+            f"{path} is no landmark table of this version", expected=SCHEMA, got=str(header.get("schema")), fix=f"rm {path}"
+        )
+    return LandmarkTable(**tensors)
 
 
 def plausible_colors(head: LinearHead) -> Float[np.ndarray, "v 3"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from avatar.errors import FormatMismatch
+from avatar.files import read_safetensors, write_safetensors
+from avatar.geometry import axis_angle_to_matrix
 
 SCHEMA = "visavis-head-1"
 
@@ -105,32 +106,15 @@ def skin(
     return posed + offsets + per_vertex[..., 9:]
 
 
-def axis_angle_to_matrix(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rodrigues' formula, with finite gradients at zero."""
-    x, y, z = axis_angle.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
-    # The tiny term keeps the square root differentiable at 0; sinc needs no special case there.
-    angle = torch.sqrt((axis_angle * axis_angle).sum(-1) + 1e-24)[..., None, None]
-    a = torch.sinc(angle / torch.pi)
-    b = 0.5 * torch.sinc(angle / (2 * torch.pi)) ** 2
-    return torch.eye(3, dtype=cross.dtype, device=cross.device) + a * cross + b * (cross @ cross)
-
-
 def save(head: LinearHead, path: Path) -> None:
     """Write a head as safetensors, atomically."""
-    from safetensors.torch import save_file
-
     header = {
         "schema": SCHEMA,
         "name": head.name,
         "content_hash": head.content_hash,
         "metadata": json.dumps(head.metadata),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    save_file({k: t.detach().contiguous().cpu() for k, t in head.tensors().items()}, partial, header)
-    os.replace(partial, path)
+    write_safetensors(path, head.tensors(), header)
 
 
 def load(path: Path) -> LinearHead:
@@ -139,16 +123,7 @@ def load(path: Path) -> LinearHead:
     Raises:
         FormatMismatch: the file is damaged or has another schema.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as f:
-            header = f.metadata() or {}
-            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118  not a dict
-    except SafetensorError as error:
-        raise FormatMismatch(
-            f"{path} can't be read as a head", expected=SCHEMA, got=str(error), fix=f"rm {path}"
-        ) from error
+    tensors, header = read_safetensors(path, f"rm {path}")
     if header.get("schema") != SCHEMA:
         raise FormatMismatch(
             f"{path} is not a head of this version", expected=SCHEMA, got=str(header.get("schema")), fix=f"rm {path}"

@@ -20,23 +20,49 @@ class HeadModel(Protocol):
     v vertices, f triangles, k identity components. The origin is the mean of the template's vertices.
     """
 
-    name: str
-    content_hash: str
-    """Changes whenever vertices, bases or faces change: captures and avatars carry it."""
-    template: Float[Tensor, "v 3"]
-    identity_basis: Float[Tensor, "k v 3"]
-    """Orthogonal over vertices; scaled so that unit coefficients are one standard deviation of the prior."""
-    expression_basis: Float[Tensor, "52 v 3"]
-    """One displacement field per ARKit action, in the order of `avatar.head.arkit.ARKIT_NAMES`."""
-    faces: Int[Tensor, "f 3"]
-    uvs: Float[Tensor, "f 3 2"]
-    """Texture coordinates per face corner."""
-    regions: Int[Tensor, " v"]
-    """Index into `REGIONS` per vertex."""
-    joint_regressor: Float[Tensor, "4 v"]
-    """Rest positions of `avatar.types.JOINTS` = joint_regressor @ neutral vertices."""
-    skin_weights: Float[Tensor, "v 4"]
-    """Share of each joint's rotation per vertex; a row sums to at most 1, the rest follows the head rigidly."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def content_hash(self) -> str:
+        """Changes whenever vertices, bases or faces change: captures and avatars carry it."""
+        ...
+
+    @property
+    def template(self) -> Float[Tensor, "v 3"]: ...
+
+    @property
+    def identity_basis(self) -> Float[Tensor, "k v 3"]:
+        """Orthogonal over vertices; scaled so that unit coefficients are one standard deviation of the prior."""
+        ...
+
+    @property
+    def expression_basis(self) -> Float[Tensor, "52 v 3"]:
+        """One displacement field per ARKit action, in the order of `avatar.head.arkit.ARKIT_NAMES`."""
+        ...
+
+    @property
+    def faces(self) -> Int[Tensor, "f 3"]: ...
+
+    @property
+    def uvs(self) -> Float[Tensor, "f 3 2"]:
+        """Texture coordinates per face corner."""
+        ...
+
+    @property
+    def regions(self) -> Int[Tensor, " v"]:
+        """Index into `REGIONS` per vertex."""
+        ...
+
+    @property
+    def joint_regressor(self) -> Float[Tensor, "4 v"]:
+        """Rest positions of `avatar.types.JOINTS` = joint_regressor @ neutral vertices."""
+        ...
+
+    @property
+    def skin_weights(self) -> Float[Tensor, "v 4"]:
+        """Share of each joint's rotation per vertex; a row sums to at most 1, the rest follows the head rigidly."""
+        ...
 
     def shape(self, identity: Float[Tensor, " k"]) -> Float[Tensor, "v 3"]:
         """Neutral vertices of one person, head frame."""

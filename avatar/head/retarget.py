@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from avatar.head.linear import LinearHead, axis_angle_to_matrix, skin
+from avatar.geometry import axis_angle_to_matrix
+from avatar.head.linear import LinearHead, skin
 from avatar.head.model import REGIONS, LandmarkTable
 from avatar.types import JOINTS, N_EXPRESSIONS
 

@@ -1,7 +1,7 @@
 """Motion files: one .npz of plain arrays (never pickled), schema `visavis.motion/1`.
 
 Arrays: `schema`, `names` (the 52 actions in order), `timestamps_seconds` t, `expression` t x 52, `joints` t x 4 x 3
-(axis-angle radians), `quats_wxyz` t x 4 (world <- head), `translation` t x 3 (metres).
+(axis-angle radians), `quats_wxyz` t x 4 (world <- head), `translation` t x 3 (metres), `torso` t x 3 (metres, radians).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _SHAPES = {
     "joints": (len(JOINTS), 3),
     "quats_wxyz": (4,),
     "translation": (3,),
+    "torso": (3,),
 }
 
 

@@ -9,21 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from avatar.errors import BadInput
+from avatar.head.landmarks import EYES, IRISES, LIPS, N_LANDMARKS, RIGID
 from avatar.head.model import HeadModel, LandmarkTable
-from preprocess.tracking.types import N_LANDMARKS, TrackConfig
-
-# Numbers of MediaPipe's face mesh.
-LIPS = (
-    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185,
-    78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95,
-)  # fmt: skip
-EYES = (
-    33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7,
-    362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382,
-)  # fmt: skip
-RIGHT_IRIS, LEFT_IRIS = tuple(range(468, 473)), tuple(range(473, 478))
-RIGID = (10, 109, 338, 151, 108, 337, 9, 8, 168, 6, 197, 195, 5, 4, 122, 351, 196, 419, 3, 248, 51, 281, 45, 275, 1)
-OUTER_EYE_CORNERS = (33, 263)
+from preprocess.tracking.types import TrackConfig
 
 
 @dataclass(frozen=True)
@@ -76,7 +64,7 @@ def landmark_model(head: HeadModel, table: LandmarkTable, config: TrackConfig) -
     weights = 1 / (1 + (table.spread[used].float() / 3e-3) ** 2)
     groups = (
         (LIPS, config.lip_weight), (EYES, config.eye_weight),
-        (RIGHT_IRIS + LEFT_IRIS, config.iris_weight), (RIGID, config.rigid_weight),
+        (IRISES, config.iris_weight), (RIGID, config.rigid_weight),
     )  # fmt: skip
     for numbers, factor in groups:
         weights = torch.where(torch.isin(used, torch.tensor(numbers)), weights * factor, weights)

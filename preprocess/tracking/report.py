@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from preprocess.tracking.landmarks import EYES, LIPS, OUTER_EYE_CORNERS, LandmarkModel
+from avatar.head.landmarks import EYES, LIPS, OUTER_EYE_CORNERS
+from preprocess.tracking.landmarks import LandmarkModel
 from preprocess.tracking.solver import Seen
 from preprocess.tracking.types import Observations, TrackConfig
 

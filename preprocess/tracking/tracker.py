@@ -9,11 +9,12 @@ from torch import Tensor
 
 from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_NAMES
+from avatar.head.landmarks import LEFT_IRIS, RIGHT_IRIS
 from avatar.head.model import HeadModel, LandmarkTable
 from avatar.types import Camera, Motion
 from preprocess.tracking.interpolation import fill_linear, fill_quats, nearest_rotation
 from preprocess.tracking.joint import solve_joint, solve_offsets, spread_over_yaw
-from preprocess.tracking.landmarks import LEFT_IRIS, RIGHT_IRIS, LandmarkModel, landmark_model
+from preprocess.tracking.landmarks import LandmarkModel, landmark_model
 from preprocess.tracking.mesh import bend_mesh
 from preprocess.tracking.report import track_metrics
 from preprocess.tracking.smoothing import smooth_frames

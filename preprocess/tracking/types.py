@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from avatar.errors import BadInput
+from avatar.head.landmarks import N_LANDMARKS
 from avatar.types import N_EXPRESSIONS, Camera, Motion
-
-N_LANDMARKS = 478
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,27 @@
+"""Numbers of landmarks in the detector's face mesh (MediaPipe: 468 of the face, 10 of the irises).
+
+Left and right are the person's own.
+"""
+
+from __future__ import annotations
+
+N_LANDMARKS = 478
+
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+LIPS = OUTER_LIPS + INNER_LIPS
+MOUTH_CORNERS = (61, 291)
+"""Right, left."""
+LIP_MIDDLES = (13, 14)
+"""Inner edge of the upper and of the lower lip."""
+
+RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+EYES = RIGHT_EYE + LEFT_EYE
+OUTER_EYE_CORNERS = (33, 263)
+"""Right, left."""
+RIGHT_IRIS, LEFT_IRIS = tuple(range(468, 473)), tuple(range(473, 478))
+IRISES = RIGHT_IRIS + LEFT_IRIS
+
+RIGID = (10, 109, 338, 151, 108, 337, 9, 8, 168, 6, 197, 195, 5, 4, 122, 351, 196, 419, 3, 248, 51, 281, 45, 275, 1)
+"""Bridge and tip of the nose and forehead: what expressions move least."""

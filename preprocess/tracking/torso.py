@@ -1,0 +1,98 @@
+"""Where the shoulders go: a rigid alignment of the torso's pixels with one reference frame.
+
+Shoulders move on their own; predicted from the head alone they slide under it. Enhanced correlation coefficients
+(Evangelidis and Psarakis 2008, in OpenCV) give shift and roll to a fraction of a pixel and say how sure they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from avatar.types import TORSO_BEHIND_HEAD_M, Camera, Motion
+from preprocess.tracking.interpolation import fill_linear
+
+LONG_SIDE = 256
+MIN_CORRELATION, MIN_SHARE = 0.8, 0.6
+"""An alignment below this correlation is not believed; with fewer believed frames than this share, none is."""
+MIN_REGION = 0.03
+"""Least share of the picture that must show the torso."""
+CHIN_GAP = 0.03
+"""The region begins this share of the height below the chin."""
+TRAINING_SHARE = 0.8
+"""The reference is taken from the part of the clip that avatars train on."""
+CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-3)
+BLUR = 5
+
+Read = Callable[[int], UInt8[np.ndarray, "h w *c"]]
+
+
+def track_torso(
+    motion: Motion, camera: Camera, chin_px: Float[np.ndarray, " t"], frame: Read, mask: Read
+) -> Float[np.ndarray, "t 3"]:
+    """`Motion.torso` of a tracked clip; all zero where the shoulders can't be followed (too little of them to see).
+
+    Args:
+        chin_px: row of the chin per frame in capture pixels, NaN where no face was found.
+        frame, mask: the capture's pictures (RGB) and person masks, by index; read once each, nothing is kept.
+    """
+    count, scale = len(motion), LONG_SIDE / max(camera.width, camera.height)
+    size = (round(camera.width * scale), round(camera.height * scale))
+    training = np.arange(count) < TRAINING_SHARE * count
+    reference = _calmest(motion, np.isfinite(chin_px) & training)
+    region = _region(cv2.resize(mask(reference), size), chin_px[reference] * scale)
+    if region.mean() < MIN_REGION:
+        return np.zeros((count, 3), np.float32)
+    template = _gray(frame(reference), size)
+    warps, sure = np.zeros((count, 2, 3)), np.zeros(count, bool)
+    for order in (range(reference, count), range(reference - 1, -1, -1)):
+        warp = np.eye(2, 3, dtype=np.float32)
+        for index in order:
+            found = _align(template, _gray(frame(index), size), warp, region)
+            if found is not None:
+                warp = warps[index] = found
+                sure[index] = True
+    if sure.mean() < MIN_SHARE:
+        return np.zeros((count, 3), np.float32)
+    depth = float(np.median(motion.translation[:, 2])) + TORSO_BEHIND_HEAD_M
+    moves = _in_metres(warps, camera.scaled(*size), depth)
+    return fill_linear(moves, sure, motion.timestamps_seconds)
+
+
+def _calmest(motion: Motion, seen: Bool[np.ndarray, " t"]) -> int:
+    """The frame whose head pose is nearest to the median pose."""
+    pose = np.concatenate([motion.quats_wxyz, motion.translation], 1)
+    distance = np.abs(pose - np.median(pose[seen], 0)).sum(1)
+    return int(np.where(seen, distance, np.inf).argmin())
+
+
+def _region(mask: UInt8[np.ndarray, "h w"], chin_row: float) -> UInt8[np.ndarray, "h w"]:
+    rows = np.arange(len(mask))[:, None]
+    region = (mask > 200) & (rows > chin_row + CHIN_GAP * len(mask))
+    return cv2.erode(region.astype(np.uint8), np.ones((3, 3), np.uint8))
+
+
+def _gray(rgb: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
+    return cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+
+
+def _align(template: np.ndarray, picture: np.ndarray, start: np.ndarray, region: np.ndarray) -> np.ndarray | None:
+    """The warp from template to picture pixels, or None if none is found that can be believed."""
+    try:
+        correlation, warp = cv2.findTransformECC(
+            template, picture, start.astype(np.float32), cv2.MOTION_EUCLIDEAN, CRITERIA, region, BLUR
+        )
+    except cv2.error:  # "did not converge"
+        return None
+    return warp if correlation >= MIN_CORRELATION else None
+
+
+def _in_metres(warps: Float[np.ndarray, "t 2 3"], camera: Camera, depth: float) -> Float[np.ndarray, "t 3"]:
+    """Pixel warps as a movement of points at `depth`: u' - c = R (u - c) + shift, with c the principal point."""
+    centre = np.array([camera.cx, camera.cy])
+    shift = warps[:, :, :2] @ centre + warps[:, :, 2] - centre
+    roll = np.arctan2(warps[:, 1, 0], warps[:, 0, 0])
+    return np.concatenate([shift * depth / [camera.fx, camera.fy], roll[:, None]], 1).astype(np.float32)
