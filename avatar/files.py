@@ -16,21 +16,67 @@ from torch import Tensor
 
 from avatar.errors import BadInput, FormatMismatch
 
+_PARTIAL = ".partial"
+_ELSEWHERE = "choose another -o/--output"
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_ERRORS = _DISK_FULL | {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def is_disk_error(error: BaseException | None) -> bool:
+    """Whether an error says that the disk is full, read-only or not the user's."""
+    return isinstance(error, OSError) and error.errno in _DISK_ERRORS
+
+
+def cannot_write(path: Path, error: OSError, need: str = "") -> BadInput:
+    """What to tell a user whose result can't be written; `need` says how much room it takes."""
+    full = error.errno in _DISK_FULL
+    return BadInput(
+        f"can't write {path}" + (": the disk is full" if full else ""),
+        expected="a writable disk with room for the result" + (f", {need}" if need else ""),
+        got=error.strerror or str(error),
+        fix=("free some space, or " if full else "") + "give another place with -o/--output",
+    )
+
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or read-only disk into an error that says what to do."""
     try:
         yield
-    except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+    except OSError as error:
+        if not is_disk_error(error):
             raise
-        raise BadInput(
-            f"can't write {path}",
-            expected="a writable disk with room for the result",
-            got=os.strerror(e.errno),
-            fix="free some space or give another place with -o",
-        ) from e
+        raise cannot_write(path, error) from error
+
+
+def partial_file(path: Path) -> Path:
+    """Where a file is written before it takes its name; another process writing the same file has another one."""
+    return path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL}")
+
+
+def publish_file(path: Path) -> None:
+    """Give the finished partial file its name, once its bytes are on the disk."""
+    partial = partial_file(path)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A file to write to, which becomes `path` when the block ends and vanishes when it fails; makes the folder.
+
+    Raises:
+        BadInput: the disk is full or read-only.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial_file(path)
+            publish_file(path)
+        finally:
+            partial_file(path).unlink(missing_ok=True)
 
 
 def partial_folder(output: Path) -> Path:
@@ -38,44 +84,63 @@ def partial_folder(output: Path) -> Path:
     return output.parent / f".{output.name}.partial"
 
 
-def check_output_folder(output: Path, marker: str, overwrite: bool) -> None:
-    """Refuse to write over anything but an older result of the same kind.
+def check_output_folder(output: Path, marker: str, schema: str, overwrite: bool) -> None:
+    """Refuse to mix a result with other things, and to delete what is no such result.
 
     Args:
         marker: the file that tells that a folder is such a result (`capture.json`, `avatar.json`).
+        schema: what it holds as its schema, in any version.
 
     Raises:
-        BadInput: `output` is a file, a folder with other things in it, or a result and `overwrite` is not set.
+        BadInput: `output` is a file or link, a folder with other things in it, or a result and `overwrite` is not set.
     """
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    if output.is_symlink() or output.is_file():
+        raise BadInput(f"{output} is a file or a link", expected="a folder to create", fix=_ELSEWHERE)
+    if not output.is_dir() or not any(output.iterdir()):
         return
-    if not (output / marker).is_file():
+    kind = marker.removesuffix(".json")
+    if not _claims(output / marker, schema):
         raise BadInput(
-            f"{output} exists and is not a result of this command",
-            expected=f"a new or empty folder, or one that holds {marker}",
-            got="a file" if output.is_file() else "a folder with other files",
-            fix="choose another -o/--output",
+            f"{output} is not empty and not a result of this command ({kind})",
+            expected=f"a new or empty folder, or an older {kind} with --overwrite",
+            got=", ".join(sorted(p.name for p in output.iterdir())[:4]),
+            fix=f"{_ELSEWHERE}; nothing was touched",
         )
     if not overwrite:
-        raise BadInput(f"{output} exists", fix="add --overwrite to replace it, or choose another -o/--output")
+        raise BadInput(f"{output} exists", fix=f"add --overwrite to replace it, or {_ELSEWHERE}")
+
+
+def _claims(file: Path, schema: str) -> bool:
+    """Whether a JSON file claims to be of a schema, in any version."""
+    try:
+        claimed = json.loads(file.read_text(encoding="utf-8"))["schema"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return isinstance(claimed, str) and claimed.partition("/")[0] == schema.partition("/")[0]
 
 
 def publish_folder(output: Path) -> None:
     """Give the finished partial folder its name; an older result is removed only after the new one is complete."""
-    old = output.parent / f".{output.name}.old"
+    partial, old = partial_folder(output), output.with_name(f".{output.name}.old")
+    for leftover in partial.glob(f"*{_PARTIAL}"):  # of a process that was killed while it wrote
+        leftover.unlink()
     shutil.rmtree(old, ignore_errors=True)
     if output.exists():
         os.replace(output, old)
-    os.replace(partial_folder(output), output)
+    os.replace(partial, output)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write JSON atomically."""
-    partial = path.with_name(path.name + ".part")
-    with disk_errors(path):
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+    """Write JSON atomically.
+
+    Raises:
+        BadInput: the disk is full or read-only.
+        ValueError: a number is not finite, which JSON can't say.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path, schema: str, kind: str) -> dict:
@@ -97,19 +162,36 @@ def read_json(path: Path, schema: str, kind: str) -> dict:
     return content
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None = None) -> None:
-    """Write safetensors atomically and durably; `metadata` is kept as JSON in the header."""
-    partial = path.with_name(path.name + ".part")
-    header = {"json": json.dumps(metadata or {})}
-    with disk_errors(path):
+def write_safetensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write safetensors atomically; the header is plain text.
+
+    Raises:
+        BadInput: the disk is full or read-only.
+    """
+    with atomic_path(path) as partial:
         try:
-            save_file({k: t.detach().contiguous() for k, t in tensors.items()}, str(partial), header)
+            save_file({k: t.detach().contiguous().cpu() for k, t in tensors.items()}, str(partial), header)
         except SafetensorError as e:  # it wraps the system's error
-            partial.unlink(missing_ok=True)
             raise OSError(errno.ENOSPC, str(e)) from e
-        with partial.open("rb+") as f:
-            os.fsync(f.fileno())
-        os.replace(partial, path)
+
+
+def read_safetensors(path: Path, fix: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file.
+
+    Raises:
+        FormatMismatch: the file is missing, cut off or not safetensors.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as f:
+            # Cloned, because tensors inside a file lie unaligned, and vectorised sums then round differently.
+            return {k: f.get_tensor(k).clone() for k in f.keys()}, f.metadata() or {}
+    except (OSError, SafetensorError) as e:
+        raise FormatMismatch(f"can't read {path}", expected="a whole safetensors file", got=str(e), fix=fix) from e
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None = None) -> None:
+    """`write_safetensors` with metadata, kept as JSON in the header."""
+    write_safetensors(path, tensors, {"json": json.dumps(metadata or {})})
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
@@ -118,9 +200,5 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
     Raises:
         FormatMismatch: the file is missing, cut off or not safetensors.
     """
-    try:
-        with safe_open(str(path), framework="pt") as f:
-            # Cloned, because tensors inside a file lie unaligned, and vectorised sums then round differently.
-            return {k: f.get_tensor(k).clone() for k in f.keys()}, json.loads((f.metadata() or {}).get("json", "{}"))
-    except (OSError, SafetensorError, ValueError) as e:
-        raise FormatMismatch(f"can't read {path}", got=str(e), fix=f"make {kind} again") from e
+    tensors, header = read_safetensors(path, fix=f"make {kind} again")
+    return tensors, json.loads(header.get("json", "{}"))

@@ -24,7 +24,6 @@ from avatar.types import MOTION_FIELDS, Camera, Motion
 from preprocess.pictures import read_mask, read_picture
 
 SCHEMA = "visavis.capture/1"
-SCHEMA_FAMILY = "visavis.capture/"
 _AGAIN = "run `visavis preprocess` again"
 
 TRACK_SHAPES: dict[str, tuple[str | int, ...]] = {
@@ -163,15 +162,6 @@ def save_info(folder: Path, info: dict[str, Any]) -> None:
     """Write capture.json, with the schema first."""
     text = json.dumps({"schema": SCHEMA, **info}, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "capture.json").write_text(text, encoding="utf-8")
-
-
-def is_capture(folder: Path) -> bool:
-    """Whether a folder claims to be a capture of any version."""
-    try:
-        schema = json.loads((folder / "capture.json").read_text(encoding="utf-8"))["schema"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return isinstance(schema, str) and schema.startswith(SCHEMA_FAMILY)
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

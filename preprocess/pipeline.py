@@ -6,19 +6,18 @@ import hashlib
 import json
 import resource
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from avatar import __version__
 from avatar.assets import sha256_file
 from avatar.errors import BadInput
 from avatar.progress import note
+from avatar.threads import one_torch_thread
 from preprocess.audio import extract_audio, is_silent, save_features
 from preprocess.background import clean_plate
 from preprocess.capture import SCHEMA, CaptureFolder, frame_path, mask_path, save_info, save_tracks
@@ -81,7 +80,7 @@ def track(
         detections = detect_clip(video, info, work, _pass_options(config))
         report = assess(video.name, _seen(detections), info)
         report.require()
-        with _one_torch_thread():
+        with one_torch_thread():
             _finish(work, video, info, source_hash, config, detections, report, began)
         CaptureFolder.load(work.path)  # what we would refuse to read is never published
         done = work.publish()
@@ -100,25 +99,6 @@ def summary(capture: CaptureFolder) -> dict[str, Any]:
     }
 
 
-def tool_version() -> str:
-    """Version of the installed distribution; 'source' when run from a checkout that is not installed."""
-    try:
-        return version("visavis")
-    except PackageNotFoundError:
-        return "source"
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """The tracker's matrices are small: threads that wait for each other cost more than they bring (5x in CPU time)."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _pass_options(config: PreprocessConfig) -> PassOptions:
     detect = max(config.detect_long_side, config.long_side)
     return PassOptions(config.long_side, detect, config.start_seconds, config.max_seconds)
@@ -126,7 +106,7 @@ def _pass_options(config: PreprocessConfig) -> PassOptions:
 
 def _key(source_hash: str, config: PreprocessConfig) -> str:
     """Only runs of the same tool on the same source with the same settings may continue each other."""
-    text = json.dumps([SCHEMA, tool_version(), source_hash, asdict(config)], sort_keys=True)
+    text = json.dumps([SCHEMA, __version__, source_hash, asdict(config)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -146,7 +126,7 @@ def _finish(
 ) -> None:
     """Everything after the pass: track, plate, sound, overlay, and the files that describe them."""
     from avatar.head import load_head
-    from preprocess.calibration import calibrate
+    from avatar.head.calibration import calibrate
 
     use = slice(report.start, report.stop)
     times = detections.timestamps_seconds[use]
@@ -203,7 +183,7 @@ def _description(result: TrackResult, config: PreprocessConfig, head_hash: str) 
     """The part of capture.json that says how to read the rest."""
     camera = result.camera
     return {
-        "tool_version": tool_version(),
+        "tool_version": __version__,
         "fps": result.motion.fps,
         "frame_count": len(result.motion),
         "width": camera.width,

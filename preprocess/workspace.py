@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -13,32 +12,12 @@ from types import TracebackType
 import numpy as np
 
 from avatar.errors import BadInput, Interrupted, VisavisError
+from avatar.files import cannot_write, check_output_folder, is_disk_error, partial_folder, publish_folder
 from avatar.progress import note
-from preprocess.capture import is_capture
+from preprocess.capture import SCHEMA
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _KEY_FILE = "in_progress.json"
-
-
-def check_output(output: Path, overwrite: bool) -> None:
-    """Refuse to mix a capture with other things, and to delete what is not a capture.
-
-    Raises:
-        BadInput: the output is a file, or a folder that is not empty.
-    """
-    if output.is_symlink() or output.is_file():
-        raise BadInput(f"{output} is a file or a link", expected="a folder to create", fix="choose another -o")
-    if not output.is_dir() or not any(output.iterdir()):
-        return
-    if not is_capture(output):
-        raise BadInput(
-            f"{output} is not empty and not a capture",
-            expected="a new or empty folder, or a capture with --overwrite",
-            got=", ".join(sorted(p.name for p in output.iterdir())[:4]),
-            fix="choose another -o; nothing was touched",
-        )
-    if not overwrite:
-        raise BadInput(f"{output} holds a capture already", fix="choose another -o, or add --overwrite to replace it")
+_NEED = "about 60 KB per frame"
 
 
 class Workspace:
@@ -55,8 +34,8 @@ class Workspace:
     def __init__(self, output: Path, key: str, overwrite: bool) -> None:
         # The name is made absolute first: "." and ".." have no name of their own.
         self.output = output.expanduser().absolute()
-        check_output(self.output, overwrite)
-        self.path = self.output.with_name(f".{self.output.name}.partial")
+        check_output_folder(self.output, "capture.json", SCHEMA, overwrite)
+        self.path = partial_folder(self.output)
         self._key = key
         self._lock: int | None = None
 
@@ -70,7 +49,7 @@ class Workspace:
             for name in ("frames", "masks", "detections"):
                 (self.path / name).mkdir(exist_ok=True)
         except OSError as error:
-            raise self._cannot_write(error) from error
+            raise cannot_write(self.output, error, _NEED) from error
         return self
 
     def __exit__(
@@ -82,9 +61,9 @@ class Workspace:
                     f"stopped; {len(self.load_chunks())} blocks of frames are kept",
                     fix="the same command goes on from there",
                 ) from error
-            if isinstance(error, OSError) and error.errno in _DISK_FULL | {errno.EACCES, errno.EPERM, errno.EROFS}:
+            if isinstance(error, OSError) and is_disk_error(error):
                 shutil.rmtree(self.path, ignore_errors=True)
-                raise self._cannot_write(error) from error
+                raise cannot_write(self.output, error, _NEED) from error
             if isinstance(error, VisavisError) and not isinstance(error, Interrupted):
                 shutil.rmtree(self.path, ignore_errors=True)
         finally:
@@ -130,12 +109,7 @@ class Workspace:
         """Give the finished capture its name, replacing an older capture."""
         shutil.rmtree(self.path / "detections")
         (self.path / _KEY_FILE).unlink(missing_ok=True)
-        old = self.output.with_name(f".{self.output.name}.old")
-        if self.output.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            self.output.rename(old)
-        self.path.rename(self.output)
-        shutil.rmtree(old, ignore_errors=True)
+        publish_folder(self.output)
         return self.output
 
     def _chunk(self, index: int) -> Path:
@@ -157,15 +131,6 @@ class Workspace:
         if key == self._key:
             note(f"going on with the unfinished {self.path.name}")
         return key
-
-    def _cannot_write(self, error: OSError) -> BadInput:
-        if error.errno in _DISK_FULL:
-            return BadInput(
-                f"the disk of {self.output.parent} is full",
-                got="nothing half-written was left behind",
-                fix="free some space (about 60 KB per frame), or choose another -o",
-            )
-        return BadInput(f"cannot write to {self.output.parent}", got=str(error), fix="choose another -o")
 
 
 def _empty(folder: Path) -> None:

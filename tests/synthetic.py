@@ -17,9 +17,9 @@ from avatar.rig import head_silhouette, posed_vertices
 from avatar.types import Camera, Motion
 
 REGION_COLORS = {
-    "skin": (0.80, 0.62, 0.52), "face": (0.84, 0.65, 0.55), "lips": (0.72, 0.32, 0.32), "inner_mouth": (0.35, 0.12, 0.12),
-    "teeth": (0.92, 0.90, 0.85), "tongue": (0.70, 0.35, 0.35), "eyes": (0.90, 0.90, 0.92), "scalp": (0.25, 0.17, 0.12),
-    "ears": (0.80, 0.58, 0.50), "neck": (0.78, 0.60, 0.50),
+    "skin": (0.80, 0.62, 0.52), "face": (0.84, 0.65, 0.55), "lips": (0.72, 0.32, 0.32), "teeth": (0.92, 0.90, 0.85),
+    "inner_mouth": (0.35, 0.12, 0.12), "tongue": (0.70, 0.35, 0.35), "eyes": (0.90, 0.90, 0.92),
+    "scalp": (0.25, 0.17, 0.12), "ears": (0.80, 0.58, 0.50), "neck": (0.78, 0.60, 0.50),
 }  # fmt: skip
 
 
@@ -70,9 +70,7 @@ class SyntheticCapture:
         return posed_vertices(self.head, torch.from_numpy(self.neutral), motion_params(self.motion, index))
 
     def _landmarks(self, index: int) -> np.ndarray:
-        face = self._vertices(index).numpy()[:: len(self.neutral) // 478][:478]
-        c = self.camera
-        return np.stack([c.fx * face[:, 0] / face[:, 2] + c.cx, c.fy * face[:, 1] / face[:, 2] + c.cy], 1)
+        return self.camera.project(self._vertices(index).numpy()[:: len(self.neutral) // 478][:478])
 
     def _shoulders(self) -> np.ndarray:
         h, w = self.camera.height, self.camera.width

@@ -6,10 +6,11 @@ import torch
 
 from avatar.errors import BadInput
 from avatar.head import load_head
+from avatar.head.calibration import calibrate
+from avatar.head.landmarks import IRISES, LIPS, OUTER_LIPS
 from avatar.head.linear import LinearHead
 from avatar.head.model import REGIONS, LandmarkTable
 from avatar.head.retarget import on_surface
-from preprocess.calibration import INNER_LIPS, IRISES, OUTER_LIPS, calibrate
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_landmarks_are_steady(table: LandmarkTable):
     assert table.barycentrics.min() >= 0
     assert table.spread.median() < 0.003
     assert (table.spread > 0.005).sum() < 60, "only contours may slide"
-    assert table.spread[list(INNER_LIPS + OUTER_LIPS)].max() < 0.006
+    assert table.spread[list(LIPS)].max() < 0.006
 
 
 def test_left_and_right_mirror(table: LandmarkTable, points: torch.Tensor):

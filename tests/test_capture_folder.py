@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from avatar.errors import BadInput, FormatMismatch, Interrupted
-from preprocess.capture import SCHEMA, CaptureFolder, frame_path, is_capture, mask_path, save_info, save_tracks
+from avatar.files import check_output_folder
+from preprocess.capture import SCHEMA, CaptureFolder, frame_path, mask_path, save_info, save_tracks
 from preprocess.pictures import write_mask, write_picture
-from preprocess.workspace import Workspace, check_output
+from preprocess.workspace import Workspace
 
 T, V, K, WIDTH, HEIGHT = 4, 7, 3, 48, 32
 
@@ -37,6 +38,7 @@ def tracks() -> dict[str, np.ndarray]:
         "joints": np.zeros((T, 4, 3), np.float32),
         "quats_wxyz": np.tile(np.array([0, 1, 0, 0], np.float32), (T, 1)),
         "translation": np.tile(np.array([0, 0, 0.8], np.float32), (T, 1)),
+        "torso": np.zeros((T, 3), np.float32),
         "landmarks_px": landmarks,
         "scores": rng.uniform(0, 1, (T, 52)).astype(np.float32),
         "confidence": np.array([1, 0.9, 0, 1], np.float32),
@@ -217,6 +219,10 @@ def test_what_is_no_capture(tmp_path):
         CaptureFolder.load(tmp_path / "a.mp4")
 
 
+def check_output(output: Path, overwrite: bool) -> None:
+    check_output_folder(output, "capture.json", SCHEMA, overwrite)
+
+
 def test_outputs_that_are_refused(folder, tmp_path):
     check_output(tmp_path / "new", overwrite=False)
     (tmp_path / "empty").mkdir()
@@ -227,12 +233,12 @@ def test_outputs_that_are_refused(folder, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
     for overwriting in (False, True):
-        with pytest.raises(BadInput, match="not empty and not a capture"):
+        with pytest.raises(BadInput, match="not empty and not a result"):
             check_output(tmp_path / "photos", overwriting)
         with pytest.raises(BadInput, match="is a file"):
             check_output(folder / "capture.json", overwriting)
     edit(schema="visavis.avatar/1")(folder)
-    with pytest.raises(BadInput, match="not a capture"):
+    with pytest.raises(BadInput, match="not a result"):
         check_output(folder, overwrite=True)
 
 
@@ -253,7 +259,7 @@ def test_workspace_becomes_the_output_in_one_step(tmp_path, folder):
 
 def test_publishing_replaces_an_older_capture(tmp_path, folder):
     with Workspace(folder, "key", overwrite=True) as work:
-        assert is_capture(folder)
+        assert "new" not in (folder / "capture.json").read_text()
         (work.path / "capture.json").write_text(json.dumps({"schema": SCHEMA, "new": True}))
         work.publish()
     assert "new" in (folder / "capture.json").read_text()

@@ -11,9 +11,10 @@ import torch
 from avatar.errors import BadInput
 from avatar.geometry import axis_angle_to_matrix, matrix_to_axis_angle, quat_to_matrix
 from avatar.head.arkit import ARKIT_NAMES
+from avatar.head.landmarks import EYES, LEFT_IRIS, LIPS, RIGHT_IRIS
 from avatar.head.model import LandmarkTable
 from preprocess.tracking import Observations, TrackConfig, track_clip
-from preprocess.tracking.landmarks import EYES, LEFT_IRIS, LIPS, RIGHT_IRIS, landmark_model
+from preprocess.tracking.landmarks import landmark_model
 from preprocess.tracking.mesh import bend_mesh
 from preprocess.tracking.temporal_system import accelerations, solve_track
 

@@ -58,15 +58,15 @@ class PaperAvatar:
         shade = {"plate": (70, 90, 110), "none": (0, 0, 0)}.get(background) if isinstance(background, str) else None
         color = shade or tuple(int(255 * c) for c in background)
         image = np.full((camera.height, camera.width, 3), color, np.uint8)
-        params = prepared.params(index)
+        params = prepared.frame(index).params
         jaw = float(params.expression[ARKIT_INDEX["jawOpen"]])
         parts = [((0, 0, 0), 0.09, (220, 180, 150)), ((0.035, 0.03, 0.08), 0.014, (40, 60, 160))]
         parts += [((-0.035, 0.03, 0.08), 0.014, (40, 60, 160)), ((0, 0, 0.1), 0.01, (230, 120, 120))]
         parts += [((0, -0.045, 0.08), 0.006 + 0.03 * jaw, (150, 20, 40))]
         for point, radius, rgb in parts:
-            world = params.rotation @ torch.tensor(point, dtype=torch.float32) + params.translation
-            p = camera.T_camera_world[:3, :3] @ world.numpy() + camera.T_camera_world[:3, 3]
-            if p[2] > 0.01:
-                center = (round(camera.fx * p[0] / p[2] + camera.cx), round(camera.fy * p[1] / p[2] + camera.cy))
-                cv2.circle(image, center, max(1, round(radius * camera.fx / p[2])), rgb, -1, cv2.LINE_AA)
+            world = (params.rotation @ torch.tensor(point, dtype=torch.float32) + params.translation).numpy()
+            depth = camera.T_camera_world[2, :3] @ world + camera.T_camera_world[2, 3]
+            if depth > 0.01:
+                x, y = camera.project(world[None])[0]
+                cv2.circle(image, (round(x), round(y)), max(1, round(radius * camera.fx / depth)), rgb, -1, cv2.LINE_AA)
         return image

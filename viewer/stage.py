@@ -74,7 +74,7 @@ class Stage:
     def params(self) -> HeadParams:
         """Head parameters on show."""
         shot = self.shot()
-        return shot.prepared.params(shot.index)
+        return shot.prepared.frame(shot.index).params
 
     def show_face(self, params: HeadParams) -> None:
         """Stop playing and show a face set by hand."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from avatar.cli.common import Computing, Input, Output
+from avatar.cli.show import Render
 from avatar.progress import note
 
 

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from avatar.evaluation.protocol import Evaluation
 from avatar.export.cameras import turned
-from avatar.files import disk_errors
+from avatar.files import atomic_path
 from avatar.model import Avatar
 
 ORBIT_DEGREES = (-30, -15, 0, 15, 30)
@@ -43,8 +43,8 @@ def write_report(path: Path, avatar: Avatar, evaluation: Evaluation) -> None:
         orbit_degrees=ORBIT_DEGREES,
         curves=curves_svg(evaluation),
     )
-    with disk_errors(path):
-        path.write_text(html, encoding="utf-8")
+    with atomic_path(path) as partial:
+        partial.write_text(html, encoding="utf-8")
 
 
 def contact_sheet(evaluation: Evaluation) -> UInt8[np.ndarray, "h w 3"]:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation, Slerp
 
 from avatar.errors import BadInput, FormatMismatch
+from avatar.files import write_json
 from avatar.types import Camera
 
 SCHEMA = "visavis.cameras/1"
@@ -164,7 +165,7 @@ def camera_from_json(record: Any, where: str) -> Camera:
 def write_path(path: Path, times_seconds: Sequence[float], cameras: Sequence[Camera]) -> None:
     """Write a camera path that `read_path` reads."""
     keys = [{"time_seconds": float(t), **camera_to_json(c)} for t, c in zip(times_seconds, cameras, strict=True)]
-    path.write_text(json.dumps({"schema": SCHEMA, "cameras": keys}, indent=1) + "\n", encoding="utf-8")
+    write_json(path, {"schema": SCHEMA, "cameras": keys})
 
 
 def read_path(path: Path) -> CameraPath:

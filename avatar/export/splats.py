@@ -7,7 +7,6 @@ files trained from COLMAP; viewers that expect +Y up show the head upside down u
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 
 from avatar.errors import BadInput, FormatMismatch
 from avatar.export.provenance import Provenance, write_sidecar
-from avatar.files import disk_errors
+from avatar.files import atomic_path
 from avatar.types import Gaussians
 
 SH_C0 = 0.28209479177387814
@@ -44,14 +43,8 @@ def write_ply(path: Path, gaussians: Gaussians, provenance: Provenance | None = 
         "comment axes OpenCV: +Y down",
     ]
     header += [f"element vertex {len(table)}", *(f"property float {name}" for name in PROPERTIES), "end_header"]
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(("\n".join(header) + "\n").encode() + table.astype("<f4").tobytes())
-            os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(path) as partial:
+        partial.write_bytes(("\n".join(header) + "\n").encode() + table.astype("<f4").tobytes())
     write_sidecar(path, provenance)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,16 +16,16 @@ from av.video.stream import VideoStream
 from jaxtyping import Float, UInt8
 
 from avatar.errors import BadInput
+from avatar.files import cannot_write, partial_file, publish_file
 
 AUDIO_RATE = 48_000
 _BT709 = 1  # ITU-T H.273 code point of the primaries, transfer and matrix
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class VideoWriter:
     """Context manager that encodes RGB frames into one .mp4 (H.264, yuv420p, BT.709), with sound if asked.
 
-    The clip grows in `PATH.partial` and takes its name only when the block ends without an error; otherwise nothing
+    The clip grows in a partial file and takes its name only when the block ends without an error; otherwise nothing
     is left behind. H.264 needs even sides: an odd picture is padded by repeating its last column or row.
 
         with VideoWriter("clip.mp4", 512, 512, fps=25, audio_path="speech.wav") as clip:
@@ -64,13 +62,13 @@ class VideoWriter:
             raise BadInput(f"cannot make a clip of {width}x{height} at {fps} frames per second")
         if self.path.is_dir():
             raise BadInput(f"{path} is a folder", expected="the name of a clip", fix="add a file name such as clip.mp4")
-        self._partial = self.path.with_name(self.path.name + ".partial")
+        self._partial = partial_file(self.path)
         self._sound = _Sound(Path(audio_path), audio_start_seconds) if audio_path is not None else None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:
-            raise self._cannot_write(error) from error
+            raise cannot_write(self.path, error) from error
         if comment:
             self._container.metadata["comment"] = comment
         self._video = self._add_video_stream(crf)
@@ -107,7 +105,7 @@ class VideoWriter:
             self._discard()
             raise BadInput(f"{self.path} would be an empty clip", expected="at least one frame", got="none")
         self._guarded(self._finish)
-        os.replace(self._partial, self.path)
+        publish_file(self.path)
 
     def _add_video_stream(self, crf: int) -> VideoStream:
         stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": str(crf), "preset": "fast"})
@@ -147,7 +145,7 @@ class VideoWriter:
             step()
         except OSError as error:  # FFmpegError with an errno is one too
             self._discard()
-            raise self._cannot_write(error) from error
+            raise cannot_write(self.path, error) from error
 
     def _discard(self) -> None:
         try:
@@ -158,14 +156,6 @@ class VideoWriter:
         if self._sound is not None:
             self._sound.close()
         self._partial.unlink(missing_ok=True)
-
-    def _cannot_write(self, error: OSError) -> BadInput:
-        full = error.errno in _DISK_ERRORS
-        return BadInput(
-            f"cannot write {self.path}: {'the disk is full' if full else error.strerror or error}",
-            got=f"{self.frames} frames written before it happened; the partial file was removed",
-            fix="free some space, or choose another folder with -o" if full else "choose another folder with -o",
-        )
 
 
 class _Sound:

@@ -30,7 +30,7 @@ from avatar.fitting.stages import check_budget
 from avatar.fitting.trainer import Trainer
 from avatar.head import load_head
 from avatar.layers import Layers
-from avatar.model import Avatar, load
+from avatar.model import SCHEMA, Avatar, load
 from avatar.progress import note, progress
 from avatar.threads import one_torch_thread
 from avatar.types import Capture
@@ -59,7 +59,7 @@ def fit(
     """
     config, output = config or FitConfig(), Path(output)
     check_budget(config.minutes, config.steps)
-    check_output_folder(output, "avatar.json", overwrite)
+    check_output_folder(output, "avatar.json", SCHEMA, overwrite)
     trainer = _make_trainer(capture, config)
     folder = _job_folder(output, capture, config)
     checkpoint = folder / "checkpoint.safetensors"

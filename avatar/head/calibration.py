@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from avatar.assets import find_asset
 from avatar.errors import BadInput, FormatMismatch
-from avatar.head.arkit import ARKIT_INDEX
 from avatar.files import read_safetensors, write_safetensors
+from avatar.head.arkit import ARKIT_INDEX
 from avatar.head.cache import head_folder
 from avatar.head.landmarks import IRISES, LIPS, N_LANDMARKS
 from avatar.head.linear import LinearHead
@@ -240,9 +240,8 @@ def _geometric_median(points: Float[np.ndarray, "n 3"], weights: Float[np.ndarra
 def _load(path: Path) -> LandmarkTable:
     tensors, header = read_safetensors(path, f"rm {path}")
     if header.get("schema") != SCHEMA:
-        raise FormatMismatch(
-            f"{path} is no landmark table of this version", expected=SCHEMA, got=str(header.get("schema")), fix=f"rm {path}"
-        )
+        got = str(header.get("schema"))
+        raise FormatMismatch(f"{path} is no landmark table", expected=SCHEMA, got=got, fix=f"rm {path}")
     return LandmarkTable(**tensors)
 
 
