@@ -78,9 +78,14 @@ def matrix_to_quat(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
     return torch.nn.functional.normalize(branches.gather(-2, best).squeeze(-2), dim=-1)
 
 
+def nearest_rotation(m: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]:
+    """The rotation nearest to each matrix in the Frobenius norm (orthogonal Procrustes)."""
+    u, _, vt = torch.linalg.svd(m)
+    sign = torch.ones_like(m[..., 0])
+    sign[..., 2] = torch.sign(torch.linalg.det(u @ vt))
+    return (u * sign[..., None, :]) @ vt
+
+
 def mean_rotation(R: Float[Tensor, "t 3 3"]) -> Float[Tensor, "3 3"]:
     """The rotation nearest to the arithmetic mean (chordal L2 mean, Hartley et al. 2013)."""
-    u, _, vt = torch.linalg.svd(R.double().mean(0))
-    sign = torch.ones(3, dtype=torch.float64)
-    sign[2] = torch.sign(torch.linalg.det(u @ vt))
-    return ((u * sign) @ vt).to(R.dtype)
+    return nearest_rotation(R.double().mean(0)).to(R.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 
 from avatar.errors import BadInput
 from avatar.motion.audio import RATE, AudioFeatures, audio_blocks, features
+from preprocess.pictures import AGAIN
 
 
 def extract_audio(video: Path, wav: Path, start_seconds: float, duration_seconds: float) -> bool:
@@ -65,7 +66,7 @@ def load_features(npz: Path) -> AudioFeatures:
         with np.load(npz, allow_pickle=False) as z:
             return AudioFeatures(z["timestamps_seconds"], z["log_mel"], z["mfcc"])
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{npz} can't be read", got=str(error), fix="run `visavis preprocess` again") from error
+        raise BadInput(f"{npz} can't be read", got=str(error), fix=AGAIN) from error
 
 
 def read_wav(wav: Path) -> np.ndarray:

@@ -21,10 +21,9 @@ from jaxtyping import Bool, Float, UInt8
 
 from avatar.errors import BadInput, FormatMismatch
 from avatar.types import MOTION_FIELDS, Camera, Motion
-from preprocess.pictures import read_mask, read_picture
+from preprocess.pictures import AGAIN, read_mask, read_picture
 
 SCHEMA = "visavis.capture/1"
-_AGAIN = "run `visavis preprocess` again"
 
 TRACK_SHAPES: dict[str, tuple[str | int, ...]] = {
     "timestamps": ("t",),
@@ -168,25 +167,25 @@ def _read_info(folder: Path) -> dict[str, Any]:
     file = folder / "capture.json"
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise BadInput(f"{folder} {what}", expected="a capture folder", fix="visavis preprocess VIDEO -o CAPTURE")
+        raise BadInput(f"{folder} {what}", expected="a capture folder", fix=AGAIN)
     if not file.is_file():
-        raise BadInput(f"{folder} is not a capture: it has no capture.json", fix="visavis preprocess VIDEO -o CAPTURE")
+        raise BadInput(f"{folder} is not a capture: it has no capture.json", fix=AGAIN)
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise FormatMismatch(f"{file} is no valid JSON", got=str(error), fix=_AGAIN) from error
+        raise FormatMismatch(f"{file} is no valid JSON", got=str(error), fix=AGAIN) from error
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
         got = info.get("schema") if isinstance(info, dict) else type(info).__name__
-        raise FormatMismatch(f"{file} has another schema", expected=SCHEMA, got=repr(got), fix=_AGAIN)
+        raise FormatMismatch(f"{file} has another schema", expected=SCHEMA, got=repr(got), fix=AGAIN)
     return info
 
 
 def _wrong(file: Path, field: str, expected: str, got: object) -> FormatMismatch:
-    return FormatMismatch(f"{file}: '{field}' is wrong", expected=expected, got=repr(got)[:200], fix=_AGAIN)
+    return FormatMismatch(f"{file}: '{field}' is wrong", expected=expected, got=repr(got)[:200], fix=AGAIN)
 
 
 def _missing(file: Path) -> FormatMismatch:
-    return FormatMismatch(f"{file} is missing", expected="every file that a capture is made of", fix=_AGAIN)
+    return FormatMismatch(f"{file} is missing", expected="every file that a capture is made of", fix=AGAIN)
 
 
 def _field(folder: Path, info: dict[str, Any], key: str, kind: type) -> Any:
@@ -226,7 +225,7 @@ def _read_tracks(file: Path, count: int) -> dict[str, np.ndarray]:
         with np.load(file, allow_pickle=False) as z:
             tracks = {name: z[name] for name in z.files}
     except Exception as error:  # zip, zlib, header and pickle refusals all come as different types
-        raise FormatMismatch(f"{file} can't be read", got=str(error), fix=_AGAIN) from error
+        raise FormatMismatch(f"{file} can't be read", got=str(error), fix=AGAIN) from error
     sizes: dict[str | int, int] = {"t": count}
     for name, shape in TRACK_SHAPES.items():
         if name not in tracks:

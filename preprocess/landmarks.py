@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from avatar.assets import find_asset
-from avatar.types import N_EXPRESSIONS
+from avatar.head.arkit import from_mediapipe
 
 _HYSTERESIS = 0.7
 
@@ -45,8 +45,6 @@ class Detector:
     def __init__(self, max_faces: int = 2) -> None:
         from mediapipe.tasks.python import BaseOptions, vision
 
-        from avatar.head.arkit import ARKIT_NAMES
-
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(find_asset("face_landmarker.task"))),
             num_faces=max_faces,
@@ -54,7 +52,6 @@ class Detector:
             output_facial_transformation_matrixes=True,
         )
         self._landmarker = vision.FaceLandmarker.create_from_options(options)
-        self._order = {name: i for i, name in enumerate(ARKIT_NAMES)}
         self.last_box_px: np.ndarray | None = None
         """Where the face was last seen; set it to resume in the middle of a clip."""
 
@@ -85,10 +82,7 @@ class Detector:
         for points, categories, transform in faces:
             # x, y relative to width and height; z has the scale of x
             xyz = np.array([(p.x, p.y, p.z) for p in points], np.float32) * np.array([width, height, width], np.float32)
-            scores = np.zeros(N_EXPRESSIONS, np.float32)
-            for category in categories:
-                if category.category_name in self._order:
-                    scores[self._order[category.category_name]] = category.score
+            scores = from_mediapipe([c.score for c in categories], [c.category_name for c in categories])
             pose = np.asarray(transform, np.float32)
             detections.append(Detection(xyz[:, :2], xyz[:, 2], scores, pose, len(result.face_landmarks)))
         return detections

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 
 from avatar.geometry import quat_to_matrix
-from avatar.head.model import REGIONS, HeadModel
+from avatar.head.model import HeadModel, on_outside
 from avatar.progress import progress
 from avatar.types import Camera, Motion
 
@@ -66,9 +66,7 @@ def write_overlay(
 
 def outer_faces(head: HeadModel) -> Int[np.ndarray, "f 3"]:
     """Triangles of the skin: teeth, tongue and eyeballs would only blacken the picture with wires."""
-    faces, regions = head.faces.numpy(), head.regions.numpy()
-    inner = [REGIONS.index(name) for name in ("inner_mouth", "teeth", "tongue", "eyes")]
-    return faces[~np.isin(regions[faces], inner).any(1)]
+    return head.faces[on_outside(head.regions[head.faces]).all(1)].numpy()
 
 
 @torch.no_grad()
@@ -82,10 +80,7 @@ def project_mesh(
     )
     vertices = head.vertices(torch.from_numpy(np.ascontiguousarray(neutral, np.float32)), expression, joints)
     world = vertices @ quat_to_matrix(quats).transpose(-1, -2) + translation[:, None]
-    view = torch.from_numpy(np.asarray(camera.T_camera_world, np.float32))
-    seen = world @ view[:3, :3].T + view[:3, 3]
-    pixels = seen[..., :2] / seen[..., 2:] * torch.tensor([camera.fx, camera.fy]) + torch.tensor([camera.cx, camera.cy])
-    return pixels.numpy()
+    return camera.project(world.flatten(0, 1).numpy()).reshape(*world.shape[:2], 2)
 
 
 def _enlarged(rgb: np.ndarray, scale: int) -> np.ndarray:

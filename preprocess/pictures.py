@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from avatar.errors import FormatMismatch
 
 _JPEG_QUALITY = 97
-_AGAIN = "run `visavis preprocess` again"
+AGAIN = "make the capture again: visavis preprocess VIDEO -o CAPTURE"
 
 
 def write_picture(path: Path, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -52,11 +52,11 @@ def _decode(path: Path, mode: int, width: int, height: int) -> np.ndarray:
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
-        raise FormatMismatch(f"{path} is missing", fix=_AGAIN) from error
+        raise FormatMismatch(f"{path} is missing", fix=AGAIN) from error
     picture = cv2.imdecode(data, mode) if data.size else None
     if picture is None:
-        raise FormatMismatch(f"{path} is no readable picture", fix=_AGAIN)
+        raise FormatMismatch(f"{path} is no readable picture", fix=AGAIN)
     if picture.shape[:2] != (height, width):
         got = f"{picture.shape[1]}x{picture.shape[0]}"
-        raise FormatMismatch(f"{path} has another size", expected=f"{width}x{height}", got=got, fix=_AGAIN)
+        raise FormatMismatch(f"{path} has another size", expected=f"{width}x{height}", got=got, fix=AGAIN)
     return picture

@@ -30,6 +30,8 @@ from preprocess.tracking import Observations, TrackConfig, TrackResult, track_cl
 from preprocess.video import VideoInfo, probe, require_length
 from preprocess.workspace import Workspace
 
+_MIN_SIDE = 64
+
 
 @dataclass(frozen=True)
 class PreprocessConfig:
@@ -50,11 +52,17 @@ class PreprocessConfig:
     tracking: TrackConfig = field(default_factory=TrackConfig)
 
     def __post_init__(self) -> None:
-        for name, low in (("long_side", 64), ("detect_long_side", 64)):
-            if getattr(self, name) < low:
-                raise BadInput(f"{name} is too small", expected=f"at least {low}", got=str(getattr(self, name)))
+        for name in ("long_side", "detect_long_side"):
+            if (got := getattr(self, name)) < _MIN_SIDE:
+                option = "--" + name.replace("_", "-")
+                raise BadInput(f"{option} is too small", expected=f"at least {_MIN_SIDE}", got=str(got))
         if self.start_seconds < 0 or (self.max_seconds is not None and self.max_seconds <= 0):
-            raise BadInput("start_seconds and max_seconds can't be negative", fix="leave them out to use everything")
+            raise BadInput(
+                "that part of the video is empty",
+                expected="--start-seconds of 0 or more, --max-seconds above 0",
+                got=f"{self.start_seconds:g} and {self.max_seconds}",
+                fix="leave them out to use everything",
+            )
 
 
 def track(

@@ -144,7 +144,7 @@ def test_bad_files(tmp_path):
     assert "is too short" in refused(
         corner_video(tmp_path / "a.mp4"), tmp_path, config=PreprocessConfig(max_seconds=1.0)
     )
-    with pytest.raises(BadInput, match="long_side"):
+    with pytest.raises(BadInput, match="--long-side"):
         PreprocessConfig(long_side=8)
 
 

@@ -1,8 +1,8 @@
 """A real Chromium opens the viewer, moves a slider and sees the picture change."""
 
 import shutil
-from io import BytesIO
 
+import cv2
 import numpy as np
 import pytest
 from viewer_standin import PaperAvatar
@@ -33,10 +33,8 @@ class Seen:
         self.page, self.avatar = page, avatar
 
     def picture(self) -> np.ndarray:
-        from PIL import Image
-
-        shot = Image.open(BytesIO(self.page.screenshot(clip={"x": 150, "y": 160, "width": 330, "height": 420})))
-        return np.asarray(shot.convert("RGB")).astype(int)
+        png = self.page.screenshot(clip={"x": 150, "y": 160, "width": 330, "height": 420})
+        return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB).astype(int)
 
     def at_rest(self) -> np.ndarray:
         """Wait until no frame was rendered and no pixel changed for half a second."""

@@ -24,6 +24,7 @@ HEAD_HEIGHT = 0.22
 CAMERA_DISTANCE = 0.6
 MIN_SECONDS = 0.6
 MIN_REPEATS = 7
+_CORNER_STEPS = ((0, 4_500), (1, 1_500), (1_500, 4_500))
 
 
 def head_scene(n: int, size: int, seed: int = 0) -> tuple[Gaussians, Camera]:
@@ -125,7 +126,9 @@ def _ssim_case() -> Case:
 def _bind_case(n: int = 50_000) -> Case:
     generator = torch.Generator().manual_seed(3)
     vertices = torch.randn(4_500, 3, generator=generator).requires_grad_()
-    corners = torch.rand(9_000, 4_500, generator=generator).topk(3, dim=1).indices
+    # Three different corners: a vertex, one less than a third of the way round, and one beyond that.
+    first, second, third = (torch.randint(*span, (9_000,), generator=generator) for span in _CORNER_STEPS)
+    corners = torch.stack([first, first + second, first + third], dim=1) % 4_500
     faces, triangles = corners.int(), torch.randint(0, 9_000, (n,), generator=generator, dtype=torch.int32)
     means = torch.randn(n, 3, generator=generator).requires_grad_()
     quats = torch.randn(n, 4, generator=generator).requires_grad_()

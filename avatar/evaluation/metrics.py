@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -37,8 +36,3 @@ def slope(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
     """Least-squares slope of b over a: 1 means the same amplitude."""
     centred = a - a.mean()
     return float(centred @ (b - b.mean()) / max(float(centred @ centred), 1e-12))
-
-
-def from_uint8(image: np.ndarray) -> Float[Tensor, "h w 3"]:
-    """8-bit RGB to floats in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).float() / 255

@@ -1,4 +1,4 @@
-"""The 52 ARKit face actions: names, left-right pairs, groups, and MediaPipe's scores in this order.
+"""The 52 ARKit face actions: names, left-right pairs, and MediaPipe's scores in this order.
 
 The order is MediaPipe's (alphabetical, as in its face blendshape model) without `_neutral`, with `tongueOut`, which
 MediaPipe does not score, last. Left and right are the subject's. Every action lives in [0, 1].
@@ -34,21 +34,6 @@ def _mirrored(name: str) -> str:
 
 MIRROR: tuple[int, ...] = tuple(ARKIT_INDEX[_mirrored(name)] for name in ARKIT_NAMES)
 """`expression[..., MIRROR]` is the expression of the mirrored face."""
-
-
-def _group(name: str) -> str:
-    if name.startswith("eyeLook"):
-        return "gaze"
-    if name.startswith(("eyeBlink", "eyeSquint", "eyeWide")):
-        return "lids"
-    return "upper" if name.startswith(("brow", "cheekSquint", "nose")) else "mouth"
-
-
-GROUPS: dict[str, tuple[int, ...]] = {
-    group: tuple(i for i, name in enumerate(ARKIT_NAMES) if _group(name) == group)
-    for group in ("mouth", "upper", "lids", "gaze")
-}
-"""A partition of the actions: mouth (lips, jaw, tongue, puffed cheeks), upper face, lids, gaze."""
 
 
 def from_mediapipe(

@@ -23,7 +23,7 @@ from avatar.head.arkit import ARKIT_INDEX
 from avatar.head.cache import head_folder
 from avatar.head.landmarks import IRISES, LIPS, N_LANDMARKS
 from avatar.head.linear import LinearHead
-from avatar.head.model import REGIONS, LandmarkTable
+from avatar.head.model import REGIONS, LandmarkTable, on_outside
 from avatar.head.render_mesh import rasterize, shade_mesh
 from avatar.progress import note, progress
 from avatar.types import JOINTS, N_EXPRESSIONS
@@ -116,9 +116,8 @@ class _Scene:
         faces = head.faces.numpy()
         regions = head.regions.numpy()[faces]
         eyes = (regions == REGIONS.index("eyes")).all(axis=1)
-        inner = [REGIONS.index(r) for r in ("eyes", "teeth", "tongue", "inner_mouth")]
-        outer = np.all(~np.isin(regions, inner), axis=1)
-        return _Scene(head, faces, plausible_colors(head), np.flatnonzero(eyes), np.asarray(outer))
+        outer = on_outside(head.regions[head.faces]).all(1).numpy()
+        return _Scene(head, faces, plausible_colors(head), np.flatnonzero(eyes), outer)
 
     def render(
         self, opening: float, yaw: float, pitch: float

@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 REGIONS = ("skin", "face", "lips", "inner_mouth", "teeth", "tongue", "eyes", "scalp", "ears", "neck")
+INNER_REGIONS = ("inner_mouth", "teeth", "tongue", "eyes")
+"""What lies behind the skin and lips."""
 
 
 class HeadModel(Protocol):
@@ -76,6 +79,11 @@ class HeadModel(Protocol):
     ) -> Float[Tensor, "*batch v 3"]:
         """Posed vertices in the head frame; differentiable."""
         ...
+
+
+def on_outside(regions: Int[Tensor, "*n"]) -> Bool[Tensor, "*n"]:
+    """Where indices into `REGIONS` mean skin or lips, not what lies behind them."""
+    return ~torch.isin(regions, torch.tensor([REGIONS.index(name) for name in INNER_REGIONS]))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from avatar.geometry import axis_angle_to_matrix
 from avatar.head.linear import LinearHead, skin
-from avatar.head.model import REGIONS, LandmarkTable
+from avatar.head.model import REGIONS, LandmarkTable, on_outside
 from avatar.types import JOINTS, N_EXPRESSIONS
 
 _JOINT_SIGMA = 0.3
@@ -169,8 +169,7 @@ def similarity(
 
 def _transferred_regions(native: NativeHead, reference: LinearHead, aligned: Tensor) -> Int[Tensor, " v"]:
     """Region of the nearest outer point of the aligned reference; eyes by the joints, which are certain."""
-    hidden = torch.tensor([REGIONS.index(r) for r in ("eyes", "teeth", "tongue", "inner_mouth")])
-    outer = ~torch.isin(reference.regions, hidden)
+    outer = on_outside(reference.regions)
     _, nearest = KDTree(aligned[outer].numpy()).query(native.template.numpy())
     regions = reference.regions[outer][torch.from_numpy(np.asarray(nearest))].clone()
     regions[native.skin_weights[:, 2:].sum(1) > 0.9] = REGIONS.index("eyes")

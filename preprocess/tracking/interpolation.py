@@ -1,20 +1,10 @@
-"""Rotations from noisy matrices, and values for the frames without a face."""
+"""Values for the frames without a face."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation, Slerp
-from torch import Tensor
-
-
-def nearest_rotation(m: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]:
-    """The rotation nearest to each matrix in the Frobenius norm (orthogonal Procrustes)."""
-    u, _, vt = torch.linalg.svd(m)
-    sign = torch.ones_like(m[..., 0])
-    sign[..., 2] = torch.linalg.det(u @ vt)
-    return (u * sign[..., None, :]) @ vt
 
 
 def fill_linear(

@@ -52,7 +52,7 @@ def landmark_model(head: HeadModel, table: LandmarkTable, config: TrackConfig) -
             f"the landmark table of head '{head.name}' is too scattered to track with",
             expected=f"at least 50 of {N_LANDMARKS} landmarks with a spread below {config.max_spread_mm} mm",
             got=str(len(used)),
-            fix="calibrate the head again, or raise max_spread_mm",
+            fix="use --head anny, or check that this head looks along +Z, with +Y up, in metres",
         )
     vertices, barycentrics = head.faces[table.triangles[used]].long(), table.barycentrics[used].float()
 

@@ -9,6 +9,7 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
+from avatar.head.rigging import adjacency
 from preprocess.tracking.landmarks import LandmarkModel
 
 
@@ -25,11 +26,7 @@ def bend_mesh(
     the graph Laplacian L (bi-harmonic deformation, Botsch and Sorkine 2008). Parts without landmarks hardly move.
     """
     count, n = len(neutral), len(offsets)
-    edges = np.concatenate([faces[:, [0, 1]].numpy(), faces[:, [1, 2]].numpy(), faces[:, [2, 0]].numpy()])
-    adjacency = sparse.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count)).tocsr()
-    adjacency = ((adjacency + adjacency.T) > 0).astype(np.float64)
-    degree = np.maximum(np.asarray(adjacency.sum(1)).ravel(), 1)
-    laplacian = sparse.eye(count) - sparse.diags(1 / degree) @ adjacency
+    laplacian = sparse.eye(count) - adjacency(faces.numpy(), count)
     rows = np.repeat(np.arange(n), 3)
     at = sparse.coo_matrix((model.barycentrics.numpy().ravel(), (rows, model.vertices.numpy().ravel())), (n, count))
     weighted = at.T @ sparse.diags(model.weights.double().numpy())

@@ -8,11 +8,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from avatar.errors import BadInput
+from avatar.geometry import nearest_rotation
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.head.landmarks import LEFT_IRIS, RIGHT_IRIS
 from avatar.head.model import HeadModel, LandmarkTable
 from avatar.types import Camera, Motion
-from preprocess.tracking.interpolation import fill_linear, fill_quats, nearest_rotation
+from preprocess.tracking.interpolation import fill_linear, fill_quats
 from preprocess.tracking.joint import solve_joint, solve_offsets, spread_over_yaw
 from preprocess.tracking.landmarks import LandmarkModel, landmark_model
 from preprocess.tracking.mesh import bend_mesh
