@@ -38,13 +38,20 @@ class HeadLayer:
     """Metres per unit of each driving feature."""
     map_opacities: Float[Tensor, "n k"]
     """Logits per unit of each driving feature."""
+    hang: Float[Tensor, " n"]
+    """How much of the offset keeps its direction in the world instead of turning with the triangle: 1 for hanging hair,
+    which follows its root but obeys gravity. Not optimised."""
+    hang_axes: Float[Tensor, "n 3 3"]
+    """Local to world axes in the frame where `hang` was decided. Not optimised."""
 
     def gaussians(
         self, vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], features: Float[Tensor, " k"]
     ) -> Gaussians:
         """World Gaussians on posed vertices."""
         local = self.means + self.map_means @ features
-        means, quats = ops.bind(vertices, faces.int(), self.triangles, self.barycentrics, local, self.quats)
+        turning = local * (1 - self.hang[:, None])
+        means, quats = ops.bind(vertices, faces.int(), self.triangles, self.barycentrics, turning, self.quats)
+        means = means + (self.hang_axes @ (local * self.hang[:, None])[..., None])[..., 0]
         opacities = torch.sigmoid(self.opacity_logits + self.map_opacities @ features)
         return Gaussians(means, quats, torch.exp(self.log_scales), opacities, self.colors)
 

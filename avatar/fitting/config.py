@@ -67,6 +67,8 @@ class LimitConfig:
     map_smoothing: float = 0.1
     """Pull of a map towards the mean of its neighbours at each constraint: skin moves together."""
     min_scale_m: float = 3e-4
+    min_hair_scale_m: float = 0.003
+    """Hair is never where it was: strands finer than this turn into specks in a pose that was not seen."""
     max_scale_m: float = 0.008
     max_torso_scale_m: float = 0.02
 

@@ -19,6 +19,8 @@ MIN_ERROR, ERROR_RATIO = 0.06, 3.0
 SMOOTHING_SHARE, GROWTH_SHARE, RING_SHARE = 0.04, 0.05, 0.12
 """Coherence, safety margin and the width of the ring around lips and eyes, as shares of the face's size."""
 RING_COVERED = 0.4
+STRONG_ERROR = 0.2
+"""Outside the face only pixels that differ by this much count, and only where they hang together with the face's."""
 
 
 def covered_pixels(
@@ -45,13 +47,19 @@ def covered_pixels(
         ring = _grown(part, RING_SHARE * size) & skin
         if ring.any() and covered[ring].mean() > RING_COVERED:
             covered |= part
-    return _grown(covered, GROWTH_SHARE * size)
+    return _grown(_connected(covered, error > STRONG_ERROR), GROWTH_SHARE * size)
 
 
 def _hull(points: Float[np.ndarray, "n 2"], shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     canvas = np.zeros(shape, np.uint8)
     cv2.fillConvexPoly(canvas, cv2.convexHull(np.round(points).astype(np.int32)), 1)
     return canvas > 0
+
+
+def _connected(seeds: Bool[np.ndarray, "h w"], wrong: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The seeds and all wrong pixels that hang together with them: the arm of a hand on the face."""
+    labels = cv2.connectedComponents((seeds | wrong).astype(np.uint8))[1]
+    return np.isin(labels, np.unique(labels[seeds])) & (labels > 0)
 
 
 def _grown(mask: Bool[np.ndarray, "h w"], pixels: float) -> Bool[np.ndarray, "h w"]:

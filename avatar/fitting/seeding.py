@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from avatar.driving import DrivingSpace, motion_params
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore
+from avatar.head.landmarks import OUTER_EYE_CORNERS
 from avatar.head.model import REGIONS, HeadModel
 from avatar.layers import HeadLayer, Layers, TorsoLayer
 from avatar.rig import head_silhouette, posed_vertices
@@ -28,7 +30,10 @@ SIGMA_PER_SPACING = 0.55
 COLOR_FRAMES = 15
 MIN_FACING = 0.2
 """Cosine to the viewing direction below which a surface shows too little of itself to take its colour."""
-EYE_CORNERS = (33, 263)
+LONG_HAIR_MARGIN = 0.03
+"""Share of the picture's width by which long hair stands off the mesh beside the cheeks."""
+LONG_HAIR_ROWS = 0.3
+"""... and share of the rows between cheek and chin in which it does."""
 
 
 class Seeder:
@@ -57,11 +62,14 @@ class Seeder:
         self.silhouette = head_silhouette(self.vertices, head.faces, self.camera)
         rows = frames.capture.landmarks_px[self.reference, :, 1] * self.camera.height / frames.capture.camera.height
         self.rows = np.arange(self.camera.height)[:, None]
-        self.chin_row, eye_row = float(np.nanmax(rows)), float(np.mean(rows[list(EYE_CORNERS)]))
-        import os
-
-        f = float(os.environ.get("HANG", "1"))
-        self.hanging_row = (1 - f) * eye_row + f * self.chin_row
+        self.chin_row, self.eye_row = float(np.nanmax(rows)), float(np.mean(rows[list(OUTER_EYE_CORNERS)]))
+        self.cheek_row = (self.eye_row + self.chin_row) / 2
+        mask = frames.rgba(self.reference)[..., 3] > 127
+        self.hair = self._hair_pixels(mask)
+        below = (self.rows > self.chin_row - 0.05 * self.camera.height) | (
+            ~self.silhouette & (self.rows > self.cheek_row)
+        )
+        self.torso = mask & ~self.hair & below
         corners = self.vertices[head.faces.long()].numpy()
         self.centers = corners.mean(1)
         cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -90,23 +98,44 @@ class Seeder:
         barycentrics = np.concatenate([1 - r, r * (1 - s), r * s], 1)
         log_scales = np.repeat(np.log(SIGMA_PER_SPACING * spacing)[:, None], 3, 1)
         log_scales[:, 2] -= np.log(2)
-        return self._bound(triangles, barycentrics, np.zeros((n, 3)), log_scales, opacity=0.7)
+        return self._bound(triangles, barycentrics, np.zeros((n, 3)), log_scales, opacity=0.7, hang=np.zeros(n))
+
+    def _hair_pixels(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+        """Person pixels beside and above the mesh; below the cheeks only in columns where hair goes down to the chin.
+
+        A neck or a collar beside the mesh is narrow there; long hair stands off by more than a margin.
+        """
+        beside = mask & ~self.silhouette
+        margin = 2 * round(LONG_HAIR_MARGIN * mask.shape[1]) + 1
+        far = mask & (cv2.dilate(self.silhouette.astype(np.uint8), np.ones((margin, margin), np.uint8)) == 0)
+        cheek_rows = (self.rows >= self.cheek_row) & (self.rows < self.chin_row)
+        long_columns = (far & cheek_rows).sum(0) >= LONG_HAIR_ROWS * cheek_rows.sum()
+        reach = np.ones(margin, np.uint8)[None]
+        long_columns = cv2.dilate(long_columns.astype(np.uint8)[None], reach)[0] > 0
+        return beside & ((self.rows < self.cheek_row) | long_columns)
 
     def _hair(self) -> dict[str, Tensor]:
-        """Gaussians on person pixels beside and above the mesh, hung on the nearest triangle; a shell on the scalp."""
+        """Gaussians on hair pixels, and a shell on the scalp, hung on the nearest triangle.
+
+        Below the eyes hair hangs: it goes where its root goes, but gravity keeps its direction.
+        """
         n = self.config.hair_gaussians
-        mask = self.frames.rgba(self.reference)[..., 3] > 127
-        pixels = np.argwhere(mask & ~self.silhouette & (self.rows < self.hanging_row))
-        outside = min(n // 2, 20 * len(pixels))
-        depth = float(self.vertices[:, 2].median()) + self.rng.uniform(-0.02, 0.04, outside)
-        points = self._unproject(pixels[self.rng.integers(0, max(len(pixels), 1), outside)], depth)
-        shell = self._scalp_shell(n - outside)
-        points = np.concatenate([points, shell])
-        triangles = cKDTree(self.centers).query(points)[1]
+        pixels = np.argwhere(self.hair)
+        outside = min(3 * n // 4, 20 * len(pixels))
+        pixels = pixels[self.rng.integers(0, max(len(pixels), 1), outside)]
+        depth = float(self.vertices[:, 2].median()) + self.rng.uniform(-0.01, 0.01, outside)
+        points = np.concatenate([self._unproject(pixels, depth), self._scalp_shell(n - outside)])
+        eye_height = float((self.eye_row - self.camera.cy) / self.camera.fy * depth.mean()) if outside else 0.0
+        roots = np.stack([points[:, 0], np.minimum(points[:, 1], eye_height), points[:, 2]], 1)
+        roots[outside:] = points[outside:]
+        triangles = KDTree(self.centers).query(roots)[1]
         local = np.einsum("nij,nj->ni", self._frames(triangles), points - self.centers[triangles])
-        sigma = np.concatenate([self._pixel_sigma(len(pixels), outside, depth), np.full(len(shell), 0.004)])
+        sigma = np.full(n, 0.004)
+        sigma[:outside] = self._pixel_sigma(int(self.hair.sum()), outside, depth)
         log_scales = np.repeat(np.log(sigma)[:, None], 3, 1)
-        return self._bound(triangles, np.full((n, 3), 1 / 3), local, log_scales, opacity=0.2)
+        hang = np.zeros(n)
+        hang[:outside] = ((pixels[:, 0] - self.eye_row) / (self.chin_row - self.eye_row)).clip(0, 1)
+        return self._bound(triangles, np.full((n, 3), 1 / 3), local, log_scales, opacity=0.3, hang=hang)
 
     def _scalp_shell(self, n: int) -> Float[np.ndarray, "n 3"]:
         region = self.head.regions[self.head.faces.long()].mode(1).values.numpy()
@@ -118,13 +147,10 @@ class Seeder:
     def _torso(self) -> TorsoLayer:
         """Gaussians on the person's pixels below the chin and in hair that hangs beside it."""
         n = self.config.torso_gaussians
-        mask = self.frames.rgba(self.reference)[..., 3] > 127
-        below = self.rows > self.chin_row - 0.05 * self.camera.height
-        beside = (self.rows >= self.hanging_row) & ~self.silhouette
-        pixels = np.argwhere(mask & (below | beside))
+        pixels = np.argwhere(self.torso)
         if len(pixels) < 10:  # a face that fills the frame: a few Gaussians at the lower edge do no harm
-            pixels = np.argwhere((self.rows >= self.camera.height - 2) & np.ones_like(mask))
-        depth = float(self.vertices[:, 2].median()) + TORSO_BEHIND_HEAD_M + self.rng.uniform(-0.03, 0.03, n)
+            pixels = np.argwhere((self.rows >= self.camera.height - 2) & np.ones_like(self.torso))
+        depth = float(self.vertices[:, 2].median()) + TORSO_BEHIND_HEAD_M + self.rng.uniform(-0.005, 0.005, n)
         points = self._unproject(pixels[self.rng.integers(0, len(pixels), n)], depth)
         torso = torch.as_tensor(self.motion.torso)
         means = TorsoLayer.at_rest(torch.from_numpy(points).float(), torso[self.reference])
@@ -141,25 +167,24 @@ class Seeder:
         colors = self._colors(lambda index: (layer.gaussians(no_features, torso[index]).means, np.ones(n, bool)))
         return replace(layer, colors=colors)
 
-    def _bound(self, triangles, barycentrics, local, log_scales, opacity: float) -> dict[str, Tensor]:
+    def _bound(self, triangles, barycentrics, local, log_scales, opacity: float, hang) -> dict[str, Tensor]:
         n, k = len(triangles), self.driving.n_features
         tensors = {
             "triangles": torch.from_numpy(triangles).int(),
             "barycentrics": torch.from_numpy(barycentrics).float(),
             "means": torch.from_numpy(local).float(),
         }
-        offset = torch.from_numpy(np.einsum("nji,nj->ni", self._frames(triangles), local)).float()
+        axes = self._frames(triangles).transpose(0, 2, 1)
+        offset = torch.from_numpy(np.einsum("nij,nj->ni", axes, local)).float()
         faces = self.head.faces.long()[torch.from_numpy(triangles)]
 
         def surface(index: int) -> tuple[Tensor, np.ndarray]:
             corners = self._vertices(index)[faces]
             points = (corners * tensors["barycentrics"][..., None]).sum(1)
             normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-            cosine = -(
-                torch.nn.functional.normalize(normals, dim=1) * torch.nn.functional.normalize(points, dim=1)
-            ).sum(1)
+            cosine = -torch.nn.functional.cosine_similarity(normals, points)
             # The offset is kept in the reference frame's axes: exact enough to pick a colour.
-            return points + offset, (cosine > MIN_FACING).numpy()
+            return points + offset, ((cosine > MIN_FACING) | offset.any(1)).numpy()
 
         return tensors | {
             "quats": torch.eye(4)[:1].repeat(n, 1),
@@ -168,6 +193,8 @@ class Seeder:
             "colors": self._colors(surface),
             "map_means": torch.zeros(n, 3, k),
             "map_opacities": torch.zeros(n, k),
+            "hang": torch.from_numpy(hang).float(),
+            "hang_axes": torch.from_numpy(axes).float(),
         }
 
     def _frames(self, triangles: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 3 3"]:
@@ -195,7 +222,7 @@ class Seeder:
         colors = np.full((len(points), 3), 127.0)
         if seen.any():
             colors[seen] = np.nanmedian(np.array(samples)[:, seen], 0)
-            colors[~seen] = colors[seen][cKDTree(points[seen]).query(points[~seen])[1]]
+            colors[~seen] = colors[seen][KDTree(points[seen]).query(points[~seen])[1]]
         return torch.from_numpy(colors).float() / 255
 
     def _unproject(self, pixels_yx: Int[np.ndarray, "n 2"], depth: np.ndarray) -> Float[np.ndarray, "n 3"]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -61,9 +62,9 @@ def constrain(trainer: Trainer) -> None:
     head.map_means.mul_((trainer.map_limits / norm).clamp(max=1)[:, None, None])
     head.map_means.lerp_(head.map_means[trainer.neighbours].mean(1), limits.map_smoothing)
     torso.map_means.lerp_(torso.map_means[trainer.torso_neighbours].mean(1), limits.map_smoothing)
-    low = torch.log(torch.tensor(limits.min_scale_m))
-    head.log_scales.clamp_(low, torch.log(torch.tensor(limits.max_scale_m)))
-    torso.log_scales.clamp_(low, torch.log(torch.tensor(limits.max_torso_scale_m)))
+    torch.maximum(head.log_scales, trainer.scale_limits.log()[:, None], out=head.log_scales)
+    head.log_scales.clamp_(max=math.log(limits.max_scale_m))
+    torso.log_scales.clamp_(math.log(limits.min_scale_m), math.log(limits.max_torso_scale_m))
 
 
 @torch.no_grad()
@@ -80,11 +81,11 @@ def relocate(trainer: Trainer) -> None:
         source = torch.multinomial(score, count, replacement=False, generator=trainer.generator)
         new_opacity = (1 - (1 - opacity[source]).sqrt()).clamp(0.02, 0.98)
         jitter = torch.randn(count, 3, generator=trainer.generator) * head.log_scales[source].exp() * 0.5
-        for name in ("triangles", "barycentrics", "means", "quats", "colors", "map_means", "map_opacities"):
-            tensor = getattr(head, name)
+        for field in fields(head):
+            tensor = getattr(head, field.name)
             tensor[dead] = tensor[source]
         head.means[dead] += jitter
-        for name in ("offset_limits", "map_limits", "neighbours"):
+        for name in ("offset_limits", "map_limits", "scale_limits", "neighbours"):
             getattr(trainer, name)[dead] = getattr(trainer, name)[source]
         head.log_scales[source] -= 0.2
         head.log_scales[dead] = head.log_scales[source]

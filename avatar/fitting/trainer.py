@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from avatar.driving import PreparedMotion, perturb
@@ -27,7 +27,7 @@ AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.9
 """The anytime result is a running average of the weights: it is as good as one with decayed rates."""
 VALIDATIONS = 12
 MAX_VALIDATION_FRAMES = 12
-PER_GAUSSIAN = ("offset_limits", "map_limits", "neighbours", "gradient_sum")
+PER_GAUSSIAN = ("offset_limits", "map_limits", "scale_limits", "neighbours", "gradient_sum")
 """State of the head layer beside its tensors."""
 
 
@@ -68,6 +68,8 @@ class Trainer:
         self.offset_limits[n_surface:] = offsets[n_surface:] + limits.hair_offset_m
         self.map_limits = torch.full_like(offsets, limits.map_norm_m)
         self.map_limits[n_surface:] = limits.hair_map_norm_m
+        self.scale_limits = torch.full_like(offsets, limits.min_scale_m)
+        self.scale_limits[n_surface:] = limits.min_hair_scale_m
         points = self._gaussians(self.layers, int(self.split.train[0]), torch.zeros(6)).means
         self.neighbours = nearest(points[: len(offsets)])
         self.torso_neighbours = nearest(points[len(offsets) :])
@@ -92,7 +94,7 @@ class Trainer:
         self.trainable = {
             name: t.requires_grad_(True)
             for name, t in self.layers.tensors().items()
-            if t.is_floating_point() and name != "head.barycentrics"
+            if name.split(".")[1] in vars(r) or name in special
         }
         self.base_rates = {n: special.get(n, getattr(r, n.split(".")[1])) for n in self.trainable}
         groups = [{"params": [t], "lr": self.base_rates[name]} for name, t in self.trainable.items()]
@@ -260,4 +262,4 @@ class Trainer:
 
 def nearest(points: Float[Tensor, "n 3"], k: int = 6) -> Int[Tensor, "n k"]:
     """The k nearest other points of each."""
-    return torch.from_numpy(cKDTree(points).query(points, k=k + 1)[1][:, 1:])
+    return torch.from_numpy(np.asarray(KDTree(points).query(points, k=k + 1)[1])[:, 1:])
