@@ -109,6 +109,9 @@ class Seeder:
         margin = 2 * round(LONG_HAIR_MARGIN * mask.shape[1]) + 1
         far = mask & (cv2.dilate(self.silhouette.astype(np.uint8), np.ones((margin, margin), np.uint8)) == 0)
         cheek_rows = (self.rows >= self.cheek_row) & (self.rows < self.chin_row)
+        # Shoulders that rise above the chin do not hang together with anything at the height of the cheeks.
+        parts = cv2.connectedComponents((far & (self.rows < self.chin_row)).astype(np.uint8))[1]
+        far &= np.isin(parts, np.unique(parts[int(self.cheek_row)][far[int(self.cheek_row)]]))
         long_columns = (far & cheek_rows).sum(0) >= LONG_HAIR_ROWS * cheek_rows.sum()
         reach = np.ones(margin, np.uint8)[None]
         long_columns = cv2.dilate(long_columns.astype(np.uint8)[None], reach)[0] > 0
