@@ -35,7 +35,7 @@ def matrix_to_axis_angle(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
     return q[..., 1:] * torch.where(sine < 1e-6, 2.0 / q[..., :1].clamp(min=0.5), angle / sine.clamp(min=1e-12))
 
 
-def quat_multiply(a: Float[Tensor, "*b 4"], b: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:
+def quat_multiply(a: Float[Tensor, "*#b 4"], b: Float[Tensor, "*#b 4"]) -> Float[Tensor, "... 4"]:
     """Hamilton product of wxyz quaternions: the rotation b, then a."""
     aw, ax, ay, az = a.unbind(-1)
     bw, bx, by, bz = b.unbind(-1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -140,6 +140,7 @@ class Motion:
 MOTION_FIELDS = ("timestamps_seconds", "expression", "joints", "quats_wxyz", "translation", "torso")
 
 
+@runtime_checkable
 class Capture(Protocol):
     """A tracked clip of one person, as fitting and evaluation read it (`preprocess.capture` writes it).
 

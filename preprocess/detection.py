@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from avatar.head.landmarks import N_LANDMARKS
 from avatar.progress import progress
@@ -46,7 +46,7 @@ class Detections:
     """Capture pixels, NaN without a face."""
     scores: Float[np.ndarray, "t 52"]
     transforms: Float[np.ndarray, "t 4 4"]
-    faces_found: Float[np.ndarray, " t"]
+    faces_found: Int[np.ndarray, " t"]
     thumbnails: UInt8[np.ndarray, "t 18 32 3"]
 
 

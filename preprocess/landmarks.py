@@ -92,7 +92,7 @@ class Detector:
         height, width = rgb.shape[:2]
         crops = []
         if self.last_box_px is not None:
-            left, top, right, bottom = self.last_box_px
+            left, top, right, bottom = (float(edge) for edge in self.last_box_px)
             crops.append(((left + right) / 2, (top + bottom) / 2, 2.2 * max(right - left, bottom - top)))
         crops.append((width / 2, height / 2, max(width, height) / 2))
         return crops

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from avatar.errors import FormatMismatch
 
 _JPEG_QUALITY = 97
-AGAIN = "make the capture again: visavis preprocess VIDEO -o CAPTURE"
+AGAIN = "make the capture (again): visavis preprocess VIDEO -o CAPTURE"
 
 
 def write_picture(path: Path, rgb: UInt8[np.ndarray, "h w 3"]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from avatar.errors import BadInput
 from avatar.head.landmarks import OUTER_EYE_CORNERS
@@ -22,7 +22,7 @@ class Seen:
     timestamps_seconds: Float[np.ndarray, " t"]
     landmarks_px: Float[np.ndarray, "t 478 2"]
     """NaN where no face was found."""
-    faces_found: Float[np.ndarray, " t"]
+    faces_found: Int[np.ndarray, " t"]
     thumbnails: UInt8[np.ndarray, "t 18 32 3"]
 
     @property

@@ -5,10 +5,22 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import jaxtyping
 import pytest
+
+# The shapes in our signatures are checked in tests only.
+jaxtyping.install_import_hook(["avatar", "cuda_ext", "preprocess"], "shapes.checked")
 
 # Shells start background jobs deaf to Ctrl-C, and programs that the tests start would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def unchecked_shapes():
+    """For tests of our own messages about wrong shapes, which the checker would forestall."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

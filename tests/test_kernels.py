@@ -194,7 +194,7 @@ def test_non_finite_input_is_refused(field, value):
         reference.rasterize(*tensors, **view)
 
 
-def test_wrong_input_is_explained():
+def test_wrong_input_is_explained(unchecked_shapes):
     tensors, view = scene(5)
     with pytest.raises(ValueError, match=r"image size: expected 1..16384 pixels a side, got 0 x 61"):
         ops.rasterize(*tensors, **dict(view, width=0))

@@ -146,7 +146,7 @@ def test_gaze_and_head_stay_in_their_limits_and_depend_on_time_only():
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0), np.full(100, np.nan), np.zeros((10, 2))])
-def test_unusable_sound_is_refused(samples):
+def test_unusable_sound_is_refused(samples, unchecked_shapes):
     with pytest.raises(BadInput, match="cannot talk"):
         drive(samples, seed=0)
 

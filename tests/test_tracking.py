@@ -12,6 +12,7 @@ from avatar.errors import BadInput
 from avatar.geometry import axis_angle_to_matrix, matrix_to_axis_angle, quat_to_matrix
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.head.landmarks import EYES, LEFT_IRIS, LIPS, RIGHT_IRIS
+from avatar.head.linear import LinearHead
 from avatar.head.model import LandmarkTable
 from preprocess.tracking import Observations, TrackConfig, track_clip
 from preprocess.tracking.landmarks import landmark_model
@@ -25,22 +26,8 @@ MISSING, SMEARED = slice(40, 45), slice(60, 63)
 QUICK = TrackConfig(joint_frames=40, joint_steps=12, frame_steps=7, smooth_steps=4)
 
 
-@dataclass(frozen=True)
-class SmallHead:
-    """A face-sized shell with the fields of a head model that tracking reads."""
-
-    template: torch.Tensor
-    identity_basis: torch.Tensor
-    expression_basis: torch.Tensor
-    faces: torch.Tensor
-    name: str = "small"
-    content_hash: str = "small"
-
-    def shape(self, identity: torch.Tensor) -> torch.Tensor:
-        return self.template + torch.einsum("k,kvj->vj", identity, self.identity_basis)
-
-
-def small_head() -> SmallHead:
+def small_head() -> LinearHead:
+    """A face-sized shell without joints."""
     axis = np.linspace(-0.08, 0.08, GRID)
     x, y = (c.ravel() for c in np.meshgrid(axis, axis))
     nose = 0.02 * np.exp(-(x**2 + y**2) / 0.015**2)
@@ -61,8 +48,13 @@ def small_head() -> SmallHead:
     expression = np.stack([random_bump(0.025, 0.004) for _ in ARKIT_NAMES])
     expression[JAW] = bump(np.array((0, -0.06, 0.04)), 0.025, np.array((0, -0.02, -0.003)))
     expression[BLINK] = bump(np.array((0.03, 0.035, 0.04)), 0.012, np.array((0, -0.009, 0)))
-    tensors = (torch.tensor(a, dtype=torch.float32) for a in (vertices, identity, expression))
-    return SmallHead(*tensors, faces=torch.tensor(np.concatenate((lower, upper))))
+    template, identity, expression = (torch.tensor(a, dtype=torch.float32) for a in (vertices, identity, expression))
+    faces, count = torch.tensor(np.concatenate((lower, upper))), len(template)
+    return LinearHead(
+        name="small", content_hash="small", template=template, identity_basis=identity, expression_basis=expression,
+        faces=faces, uvs=torch.zeros(len(faces), 3, 2), regions=torch.zeros(count, dtype=torch.long),
+        joint_regressor=torch.zeros(4, count), skin_weights=torch.zeros(count, 4),
+    )  # fmt: skip
 
 
 def small_table() -> LandmarkTable:
@@ -285,7 +277,7 @@ def test_accelerations_on_uneven_steps():
     np.testing.assert_allclose(accelerations(values, seconds), [[0, 6]] * 3, atol=1e-9)
 
 
-def test_bad_input_says_what_to_do(truth):
+def test_bad_input_says_what_to_do(truth, unchecked_shapes):
     o = truth.observations
     with pytest.raises(BadInput, match="wrong shape"):
         replace(o, scores=o.scores[:, :51])

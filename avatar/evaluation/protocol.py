@@ -22,6 +22,7 @@ from avatar.driving import PreparedMotion, perturb
 from avatar.errors import BadInput
 from avatar.evaluation.metrics import correlation, psnr, slope, ssim
 from avatar.fitting.frames import FrameStore
+from avatar.head.landmarks import LIP_MIDDLES, OUTER_EYE_CORNERS
 from avatar.model import Avatar, to_uint8
 from avatar.progress import progress
 from avatar.renderer import render
@@ -32,8 +33,6 @@ from cuda_ext import ops
 Detect = Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "478 2"] | None]
 """Landmarks of the face in a picture, in its pixels."""
 
-INNER_LIPS, MOUTH_CORNERS, EYE_CORNERS = (13, 14), (61, 291), (33, 263)
-"""Landmark numbers of MediaPipe's face mesh."""
 DETECT_SCALE = 2
 """Truth and render are enlarged alike before detection: the detector wants faces of 100 px and more."""
 HEAD_MARGIN = 2 / 256
@@ -172,9 +171,10 @@ class Evaluator:
     def _score_landmarks(self, mode: Mode, image: Tensor, truth_landmarks: np.ndarray | None) -> None:
         found = self._landmarks(image)
         mode.aperture.append(aperture(found))
-        both = found is not None and truth_landmarks is not None
-        distance = np.linalg.norm(found - truth_landmarks, axis=1).mean() * self.px if both else np.nan
-        mode.landmark_px.append(float(distance))
+        distance = np.nan
+        if found is not None and truth_landmarks is not None:
+            distance = float(np.linalg.norm(found - truth_landmarks, axis=1).mean()) * self.px
+        mode.landmark_px.append(distance)
 
     def refined(self) -> dict[str, float]:
         """PSNR and SSIM of the full render after correcting the six pose numbers on each test image."""
@@ -231,7 +231,7 @@ def aperture(landmarks: Float[np.ndarray, "478 2"] | None) -> float:
     """Opening of the inner lips over the distance of the outer eye corners; NaN without a face."""
     if landmarks is None:
         return float("nan")
-    top, bottom, left, right = landmarks[[*INNER_LIPS, *EYE_CORNERS]]
+    top, bottom, left, right = landmarks[[*LIP_MIDDLES, *OUTER_EYE_CORNERS]]
     return float(np.linalg.norm(top - bottom) / max(np.linalg.norm(left - right), 1e-6))
 
 

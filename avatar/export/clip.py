@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -20,6 +20,7 @@ Background = str | tuple[float, float, float]
 """`plate` (the captured room), `none` (black), or an sRGB colour in [0, 1]."""
 
 
+@runtime_checkable
 class Prepared(Protocol):
     """A motion in an avatar's driving space, as `Avatar.prepare` gives it."""
 
@@ -30,6 +31,7 @@ class Prepared(Protocol):
     def fps(self) -> float: ...
 
 
+@runtime_checkable
 class Renderable(Protocol):
     """What exporters need of an avatar."""
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from avatar.head.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
-MIN_ERROR, ERROR_RATIO = 0.06, 3.0
+MIN_ERROR, ERROR_RATIO = 0.06, 2.5
 """A covered pixel differs by this much (sRGB units) and by this many times the median of the face."""
 SMOOTHING_SHARE, GROWTH_SHARE, RING_SHARE = 0.04, 0.05, 0.12
 """Coherence, safety margin and the width of the ring around lips and eyes, as shares of the face's size."""

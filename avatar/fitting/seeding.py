@@ -126,7 +126,13 @@ class Seeder:
         pixels = np.argwhere(self.hair)
         outside = min(3 * n // 4, 20 * len(pixels))
         pixels = pixels[self.rng.integers(0, max(len(pixels), 1), outside)]
-        depth = float(self.vertices[:, 2].median()) + self.rng.uniform(-0.01, 0.01, outside)
+        hang = np.zeros(n)
+        hang[:outside] = ((pixels[:, 0] - self.eye_row) / (self.chin_row - self.eye_row)).clip(0, 1)
+        # Beside the head hair is as deep as the nearest part of the mesh's outline, or it would part from it in a turn;
+        # further down it falls before the shoulders.
+        outline = KDTree(self.camera.project(self.vertices.numpy())).query(pixels[:, ::-1], k=8)[1]
+        depths, down = self.vertices[:, 2].numpy(), hang[:outside]
+        depth = (1 - down) * depths[outline].mean(1) + down * np.median(depths) + self.rng.uniform(0, 0.01, outside)
         points = np.concatenate([self._unproject(pixels, depth), self._scalp_shell(n - outside)])
         eye_height = float((self.eye_row - self.camera.cy) / self.camera.fy * depth.mean()) if outside else 0.0
         roots = np.stack([points[:, 0], np.minimum(points[:, 1], eye_height), points[:, 2]], 1)
@@ -136,8 +142,6 @@ class Seeder:
         sigma = np.full(n, 0.004)
         sigma[:outside] = self._pixel_sigma(int(self.hair.sum()), outside, depth)
         log_scales = np.repeat(np.log(sigma)[:, None], 3, 1)
-        hang = np.zeros(n)
-        hang[:outside] = ((pixels[:, 0] - self.eye_row) / (self.chin_row - self.eye_row)).clip(0, 1)
         return self._bound(triangles, np.full((n, 3), 1 / 3), local, log_scales, opacity=0.3, hang=hang)
 
     def _scalp_shell(self, n: int) -> Float[np.ndarray, "n 3"]:

@@ -10,8 +10,6 @@ N_LANDMARKS = 478
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 LIPS = OUTER_LIPS + INNER_LIPS
-MOUTH_CORNERS = (61, 291)
-"""Right, left."""
 LIP_MIDDLES = (13, 14)
 """Inner edge of the upper and of the lower lip."""
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,7 @@ INNER_REGIONS = ("inner_mouth", "teeth", "tongue", "eyes")
 """What lies behind the skin and lips."""
 
 
+@runtime_checkable
 class HeadModel(Protocol):
     """What tracking, rigging and export need of a head. Metres; +X subject's left, +Y up, +Z out of the face.
 

@@ -53,7 +53,7 @@ def head_track(seconds: Float[np.ndarray, " t"], seed: int, limit_degrees: float
     return sway * limit_degrees * np.array([1.0, 0.7, 0.45])
 
 
-def gaze_actions(left_degrees, up_degrees) -> dict[str, Float[np.ndarray, " t"]]:
+def gaze_actions(left_degrees, up_degrees) -> dict[str, Float[np.ndarray, " t"] | float]:
     """The eight `eyeLook*` actions of a gaze direction (scalars or tracks), degrees to the subject's left and up."""
     left, up = np.asarray(left_degrees, dtype=np.float64), np.asarray(up_degrees, dtype=np.float64)
     to_left, to_right = (np.clip(x / FULL_SIDE_DEGREES, 0, 1) for x in (left, -left))

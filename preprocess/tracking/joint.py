@@ -2,6 +2,7 @@
 
 All frames' own unknowns are eliminated by their Schur complement, so that a step costs one small solve per frame and
 one of the size of the identity. It is damped: bare Gauss-Newton runs away along focal length and depth.
+Shapes: k identity coefficients, s = k + 1 shared unknowns with the focal length.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ class Shared:
     identity: Float[Tensor, " k"]
     log_focal: float
 
-    def moved(self, step: Float[Tensor, " k+1"]) -> Shared:
+    def moved(self, step: Float[Tensor, " s"]) -> Shared:
         return Shared(self.identity + step[:-1], self.log_focal + float(step[-1].clamp(-0.1, 0.1)))
 
-    def vector(self) -> Float[Tensor, " k+1"]:
+    def vector(self) -> Float[Tensor, " s"]:
         return torch.cat((self.identity, torch.tensor([self.log_focal])))
 
 
@@ -81,20 +82,20 @@ def solve_joint(
     return person, shared.identity, frames
 
 
-def _prior_strength(k: int, frames: int, config: TrackConfig) -> Float[Tensor, " k+1"]:
+def _prior_strength(k: int, frames: int, config: TrackConfig) -> Float[Tensor, " s"]:
     # Per frame: detector errors of one person repeat from frame to frame, so more frames are not more certainty.
     focal = 1 / max(config.focal_sd, 1e-6) ** 2
     return frames * torch.cat((torch.full((k,), config.identity_weight), torch.tensor([focal])))
 
 
-def _total(costs: Float[Tensor, " t"], shared: Shared, prior: Float[Tensor, " k+1"]) -> float:
+def _total(costs: Float[Tensor, " t"], shared: Shared, prior: Float[Tensor, " s"]) -> float:
     return float(costs.double().sum() + (prior * shared.vector().square()).double().sum() / 2)
 
 
 def _joint_step(
     person: Person, frames: Frames, targets: Targets, seen: Seen, info: Information, shared: Shared,
     prior: Tensor, damping: float, config: TrackConfig,
-) -> tuple[Float[Tensor, " k+1"], Float[Tensor, "t 58"]]:  # fmt: skip
+) -> tuple[Float[Tensor, " s"], Float[Tensor, "t 58"]]:  # fmt: skip
     """One damped step of all unknowns by the Schur complement of the frames' blocks."""
     a, g = normal_equations(person, seen, info, frames, targets, config)
     a, g, free = hold_bounds(a, g, frames, config.expression_bounds)
@@ -112,7 +113,7 @@ def _joint_step(
     return step, -(solved[..., -1] + solved[..., :-1] @ step)
 
 
-def _coupling(person: Person, seen: Seen, info: Information) -> Float[Tensor, "t 58 k+1"]:
+def _coupling(person: Person, seen: Seen, info: Information) -> Float[Tensor, "t 58 s"]:
     """Blocks between each frame's unknowns and the shared ones."""
     model, (t, n) = person.model, info.weight.shape
     derivative = pose_derivative(seen.head).reshape(t, n * 3, 6)
@@ -130,7 +131,7 @@ def _focal_force(person: Person, seen: Seen, info: Information) -> Float[Tensor,
 
 
 def _shared_block(person: Person, seen: Seen, info: Information) -> tuple[Tensor, Tensor]:
-    """Matrix (k+1, k+1) and gradient (k+1) of the shared unknowns, float64."""
+    """Matrix (s, s) and gradient (s) of the shared unknowns, float64."""
     identity = person.model.identity
     total = torch.einsum("nij,knj->kni", info.matrix.sum(0), identity)
     away = seen.pixels - person.centre_px

@@ -2,7 +2,7 @@
 
 The maximum a posteriori track under the frames' landmark information and independent heavy-tailed (Cauchy)
 accelerations of pose and expression, by damped Gauss-Newton with reweighting. A large acceleration that lasts, as in a
-blink or a consonant, is believed; a lone shiver is not.
+blink or a consonant, is believed; a lone shiver is not. Shapes: t frames, u = t - 2 accelerations.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Window:
     """Of the landmarks' information: the solver takes all of them for independent witnesses, which they are not."""
     config: TrackConfig
 
-    def acceleration(self, frames: Frames) -> Float[np.ndarray, "t-2 58"]:
+    def acceleration(self, frames: Frames) -> Float[np.ndarray, "u 58"]:
         """Angular (about the world's axes), linear and expression accelerations."""
         rotation = frames.rotation.double()
         speed = matrix_to_axis_angle(rotation[1:] @ rotation[:-1].mT).numpy() / np.diff(self.seconds)[:, None]
@@ -57,7 +57,7 @@ class _Window:
         values = torch.cat((frames.translation, frames.expression), 1).double().numpy()
         return np.concatenate((angular, accelerations(values, self.seconds)), axis=1)
 
-    def precision(self, acceleration: Float[np.ndarray, "t-2 58"]) -> Float[np.ndarray, "t-2 58"]:
+    def precision(self, acceleration: Float[np.ndarray, "u 58"]) -> Float[np.ndarray, "u 58"]:
         """Cauchy weights of squared accelerations."""
         return 1 / (self.sd**2 * (1 + (acceleration / (3 * self.sd)) ** 2))
 
@@ -108,8 +108,8 @@ def _window_step(
     seen: Seen,
     info: Information,
     damping: float,
-    acceleration: Float[np.ndarray, "t-2 58"],
-    precision: Float[np.ndarray, "t-2 58"],
+    acceleration: Float[np.ndarray, "u 58"],
+    precision: Float[np.ndarray, "u 58"],
 ) -> Float[Tensor, "t 58"]:
     """One step of all frames together; pose unknowns are turned to the world's axes, which neighbours share."""
     a, g = normal_equations(window.person, seen, info, frames, window.targets, window.config)
