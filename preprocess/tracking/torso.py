@@ -43,7 +43,7 @@ def track_torso(
     size = (round(camera.width * scale), round(camera.height * scale))
     training = np.arange(count) < TRAINING_SHARE * count
     reference = _calmest(motion, np.isfinite(chin_px) & training)
-    region = _region(cv2.resize(mask(reference), size), chin_px[reference] * scale)
+    region = _region(cv2.resize(mask(reference), size), float(chin_px[reference]) * scale)
     if region.mean() < MIN_REGION:
         return np.zeros((count, 3), np.float32)
     template = _gray(frame(reference), size)
