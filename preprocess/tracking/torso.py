@@ -75,7 +75,7 @@ def _region(mask: UInt8[np.ndarray, "h w"], chin_row: float) -> UInt8[np.ndarray
     return cv2.erode(region.astype(np.uint8), np.ones((3, 3), np.uint8))
 
 
-def _gray(rgb: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
+def _gray(rgb: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2"]:
     return cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
 
 
