@@ -20,10 +20,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from avatar.errors import BadInput, FormatMismatch
-from avatar.types import MOTION_FIELDS, Camera, Motion
+from avatar.files import write_json
+from avatar.types import CAPTURE_SCHEMA, MOTION_FIELDS, Camera, Motion
 from preprocess.pictures import AGAIN, read_mask, read_picture
 
-SCHEMA = "visavis.capture/1"
+SCHEMA = CAPTURE_SCHEMA
 
 TRACK_SHAPES: dict[str, tuple[str | int, ...]] = {
     "timestamps": ("t",),
@@ -159,8 +160,7 @@ def save_tracks(folder: Path, **arrays: np.ndarray) -> None:
 
 def save_info(folder: Path, info: dict[str, Any]) -> None:
     """Write capture.json, with the schema first."""
-    text = json.dumps({"schema": SCHEMA, **info}, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "capture.json").write_text(text, encoding="utf-8")
+    write_json(folder / "capture.json", {"schema": SCHEMA, **info})
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

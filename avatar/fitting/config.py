@@ -66,6 +66,8 @@ class LimitConfig:
     """The same for hair, which hangs and swings."""
     map_smoothing: float = 0.1
     """Pull of a map towards the mean of its neighbours at each constraint: skin moves together."""
+    map_shrinkage: float = 0.1
+    """Share by which linear maps shrink at each constraint: what the mesh explains, they should not."""
     min_scale_m: float = 3e-4
     min_hair_scale_m: float = 0.003
     """Hair is never where it was: strands finer than this turn into specks in a pose that was not seen."""

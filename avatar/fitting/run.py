@@ -74,7 +74,7 @@ def fit(
             f"interrupted at step {trainer.step}, {trainer.share:.0%} of the budget; nothing is lost",
             fix="run the same command again to go on",
         ) from None
-    checkpoint.unlink(missing_ok=True)
+    save_tensors(checkpoint, *trainer.state())  # a full disk while publishing must not lose the fit
     with disk_errors(output):
         _publish(trainer, capture, output)
     return load(output)
@@ -133,7 +133,8 @@ def _publish(trainer: Trainer, capture: Capture, output: Path) -> None:
     )
     folder = partial_folder(output)
     avatar.save(folder)
-    (folder / "job.json").unlink()
+    for name in ("job.json", "checkpoint.safetensors"):
+        (folder / name).unlink()
     publish_folder(output)
 
 

@@ -30,6 +30,7 @@ SIGMA_PER_SPACING = 0.55
 COLOR_FRAMES = 15
 MIN_FACING = 0.2
 """Cosine to the viewing direction below which a surface shows too little of itself to take its colour."""
+THICK_HAIR_M = 0.02
 LONG_HAIR_MARGIN = 0.03
 """Share of the picture's width by which long hair stands off the mesh beside the cheeks."""
 LONG_HAIR_ROWS = 0.3
@@ -128,21 +129,31 @@ class Seeder:
         pixels = pixels[self.rng.integers(0, max(len(pixels), 1), outside)]
         hang = np.zeros(n)
         hang[:outside] = ((pixels[:, 0] - self.eye_row) / (self.chin_row - self.eye_row)).clip(0, 1)
-        # Beside the head hair is as deep as the nearest part of the mesh's outline, or it would part from it in a turn;
-        # further down it falls before the shoulders.
-        outline = KDTree(self.camera.project(self.vertices.numpy())).query(pixels[:, ::-1], k=8)[1]
-        depths, down = self.vertices[:, 2].numpy(), hang[:outside]
-        depth = (1 - down) * depths[outline].mean(1) + down * np.median(depths) + self.rng.uniform(0, 0.01, outside)
+        depth = self._hair_depth(pixels, hang[:outside])
         points = np.concatenate([self._unproject(pixels, depth), self._scalp_shell(n - outside)])
         eye_height = float((self.eye_row - self.camera.cy) / self.camera.fy * depth.mean()) if outside else 0.0
         roots = np.stack([points[:, 0], np.minimum(points[:, 1], eye_height), points[:, 2]], 1)
         roots[outside:] = points[outside:]
-        triangles = KDTree(self.centers).query(roots)[1]
+        triangles = np.asarray(KDTree(self.centers).query(roots)[1])
         local = np.einsum("nij,nj->ni", self._frames(triangles), points - self.centers[triangles])
         sigma = np.full(n, 0.004)
         sigma[:outside] = self._pixel_sigma(int(self.hair.sum()), outside, depth)
         log_scales = np.repeat(np.log(sigma)[:, None], 3, 1)
         return self._bound(triangles, np.full((n, 3), 1 / 3), local, log_scales, opacity=0.3, hang=hang)
+
+    def _hair_depth(self, pixels: Int[np.ndarray, "n 2"], hang: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Close to the mesh's outline hair is as deep as that, or it would part from the head in a turn; thick and
+        hanging hair falls before it."""
+        depths = self.vertices[:, 2].numpy()
+        middle = float(np.median(depths))
+        distance, nearest = KDTree(self.camera.project(self.vertices.numpy())).query(pixels[:, ::-1], k=8)
+        thickness = np.asarray(distance).mean(1) * middle / self.camera.fx / THICK_HAIR_M
+        before = np.maximum(hang, thickness.clip(0, 1))
+        return (
+            (1 - before) * depths[np.asarray(nearest)].mean(1)
+            + before * middle
+            + self.rng.uniform(-0.005, 0.005, len(pixels))
+        )
 
     def _scalp_shell(self, n: int) -> Float[np.ndarray, "n 3"]:
         region = self.head.regions[self.head.faces.long()].mode(1).values.numpy()
@@ -218,18 +229,20 @@ class Seeder:
         Only frames in which it faces the camera count; what never does takes the colour of its nearest neighbour that
         does, or turning the head would show the face's colours on its side.
         """
-        samples, points = [], np.zeros(0)
+        samples: list[np.ndarray] = []
+        points = np.zeros((0, 3), np.float32)
         for index in self.color_frames:
-            points, facing = surface(index)
-            uv = self.camera.project(points.numpy())
+            moved, facing = surface(index)
+            points = moved.numpy()
+            uv = self.camera.project(points)
             x = uv[:, 0].astype(int).clip(0, self.camera.width - 1)
             y = uv[:, 1].astype(int).clip(0, self.camera.height - 1)
             samples.append(np.where(facing[:, None], self.frames.rgba(index)[y, x, :3], np.nan))
-        seen = np.isfinite(samples).any(0)[:, 0]
+        seen = np.asarray(np.isfinite(np.array(samples)).any(0))[:, 0]
         colors = np.full((len(points), 3), 127.0)
         if seen.any():
             colors[seen] = np.nanmedian(np.array(samples)[:, seen], 0)
-            colors[~seen] = colors[seen][KDTree(points[seen]).query(points[~seen])[1]]
+            colors[~seen] = colors[seen][np.asarray(KDTree(points[seen]).query(points[~seen])[1])]
         return torch.from_numpy(colors).float() / 255
 
     def _unproject(self, pixels_yx: Int[np.ndarray, "n 2"], depth: np.ndarray) -> Float[np.ndarray, "n 3"]:

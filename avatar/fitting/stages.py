@@ -62,6 +62,8 @@ def constrain(trainer: Trainer) -> None:
     head.map_means.mul_((trainer.map_limits / norm).clamp(max=1)[:, None, None])
     head.map_means.lerp_(head.map_means[trainer.neighbours].mean(1), limits.map_smoothing)
     torso.map_means.lerp_(torso.map_means[trainer.torso_neighbours].mean(1), limits.map_smoothing)
+    head.map_means.mul_(1 - limits.map_shrinkage)
+    head.map_opacities.mul_(1 - limits.map_shrinkage)
     torch.maximum(head.log_scales, trainer.scale_limits.log()[:, None], out=head.log_scales)
     head.log_scales.clamp_(max=math.log(limits.max_scale_m))
     torso.log_scales.clamp_(math.log(limits.min_scale_m), math.log(limits.max_torso_scale_m))

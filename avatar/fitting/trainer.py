@@ -25,7 +25,7 @@ from cuda_ext import ops
 
 AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.9
 """The anytime result is a running average of the weights: it is as good as one with decayed rates."""
-VALIDATIONS = 12
+FIRST_VALIDATION, VALIDATION_GROWTH = 100, 1.15
 MAX_VALIDATION_FRAMES = 12
 PER_GAUSSIAN = ("offset_limits", "map_limits", "scale_limits", "neighbours", "gradient_sum")
 """State of the head layer beside its tensors."""
@@ -55,7 +55,7 @@ class Trainer:
         self.step, self.seconds, self.train_psnr, self.loss = 0, 0.0, float("nan"), float("nan")
         self.best: Best | None = None
         self._queue: list[int] = []
-        self._validated = 0
+        self._next_validation = FIRST_VALIDATION
         self._covered: dict[int, np.ndarray] = {}
         self._rough: Layers | None = None
         self._build_optimizer()
@@ -96,7 +96,9 @@ class Trainer:
             for name, t in self.layers.tensors().items()
             if name.split(".")[1] in vars(r) or name in special
         }
-        self.base_rates = {n: special.get(n, getattr(r, n.split(".")[1])) for n in self.trainable}
+        self.base_rates: dict[str, float] = {
+            n: special[n] if n in special else getattr(r, n.split(".")[1]) for n in self.trainable
+        }
         groups = [{"params": [t], "lr": self.base_rates[name]} for name, t in self.trainable.items()]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
 
@@ -195,11 +197,10 @@ class Trainer:
 
     # -- validation ---------------------------------------------------------------------------------------------------
     def validate_if_due(self) -> None:
-        """Score the averaged weights on the validation slice a few times over the budget; keep the best."""
-        due = int(self.share * VALIDATIONS)
-        if due <= self._validated and self.share < 1:
+        """Score the averaged weights on the validation slice, densely at first (short clips overfit); keep the best."""
+        if self.step < self._next_validation and self.share < 1:
             return
-        self._validated = due
+        self._next_validation = int(self.step * VALIDATION_GROWTH) + 1
         score = self.validate()
         if self.best is None or score >= self.best.psnr:
             self.best = Best(score, self.step, self.average.copy().tensors())
@@ -231,7 +232,7 @@ class Trainer:
             tensors |= {f"rough.{k}": v for k, v in self._rough.tensors().items()}
         tensors |= {name: getattr(self, name) for name in PER_GAUSSIAN}
         tensors |= {"generator": self.generator.get_state(), "queue": torch.tensor(self._queue, dtype=torch.int64)}
-        numbers = {name: getattr(self, name) for name in ("step", "seconds", "train_psnr", "loss", "_validated")}
+        numbers = {name: getattr(self, name) for name in ("step", "seconds", "train_psnr", "loss", "_next_validation")}
         best = {"psnr": self.best.psnr, "step": self.best.step} if self.best else None
         return tensors, {"numbers": numbers, "best": best}
 

@@ -6,14 +6,13 @@ Arrays: `schema`, `names` (the 52 actions in order), `timestamps_seconds` t, `ex
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from avatar.errors import BadInput, FormatMismatch
-from avatar.files import disk_errors
+from avatar.files import atomic_path
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.types import JOINTS, MOTION_FIELDS, N_EXPRESSIONS, Motion
 
@@ -35,15 +34,8 @@ def save_motion(path: Path, motion: Motion) -> None:
         BadInput: the file can't be written.
     """
     arrays = {name: getattr(motion, name) for name in MOTION_FIELDS}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                np.savez_compressed(file, schema=np.array(SCHEMA), names=np.array(ARKIT_NAMES), **arrays)
-            os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, schema=np.array(SCHEMA), names=np.array(ARKIT_NAMES), **arrays)
 
 
 def load_motion(path: Path) -> Motion:

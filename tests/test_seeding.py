@@ -1,0 +1,114 @@
+"""Where Gaussians start, what covers a face, how hair hangs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avatar.driving import DrivingSpace
+from avatar.fitting import FitConfig
+from avatar.fitting.config import SplitConfig
+from avatar.fitting.frames import FrameStore, split_frames
+from avatar.fitting.occlusion import covered_pixels
+from avatar.fitting.seeding import Seeder
+from avatar.geometry import axis_angle_to_matrix
+from avatar.types import HeadParams
+
+
+@pytest.fixture(scope="module")
+def seeder(capture):
+    split = split_frames(capture.motion, capture.tracked, SplitConfig())
+    config = FitConfig(long_side=128, head_gaussians=2000, hair_gaussians=400, torso_gaussians=300)
+    frames = FrameStore(capture, 128, 16)
+    driving = DrivingSpace.of(capture.motion[split.train])
+    neutral = torch.from_numpy(capture.neutral)
+    return Seeder(capture.head, neutral, capture.motion, frames, split.train, driving, config)
+
+
+@pytest.fixture(scope="module")
+def layers(seeder):
+    return seeder.layers()
+
+
+def posed(seeder, layers, params: HeadParams | None = None):
+    driven = seeder.driving.prepare(seeder.motion).frame(seeder.reference)
+    driven = replace(driven, params=params or driven.params)
+    return layers.gaussians(seeder.head, seeder.neutral, driven)
+
+
+def test_seeds_lie_where_their_pixels_are(seeder, layers):
+    """Rendering the seeds as they are already resembles the frame."""
+    gaussians = posed(seeder, layers)
+    uv = seeder.camera.project(gaussians.means.numpy())
+    inside = ((uv > 0) & (uv < [seeder.camera.width, seeder.camera.height])).all(1)
+    image = seeder.frames.rgba(seeder.reference)
+    x, y = uv[inside].astype(int).T
+    person = image[y, x, 3] > 127
+    assert person.mean() > 0.9
+    torso = layers.torso.colors.median(0).values
+    np.testing.assert_allclose(torso.numpy() * 255, (40, 60, 110), atol=12)
+
+
+def test_a_clip_without_long_hair_has_none_below_the_cheeks(seeder):
+    rows = np.nonzero(seeder.hair)[0]
+    assert len(rows) == 0 or (rows < seeder.cheek_row).mean() > 0.9
+    assert seeder.torso.sum() > 500
+
+
+def test_hanging_hair_follows_its_root_but_keeps_its_direction(seeder, layers):
+    hanging = replace(
+        layers.head, hang=torch.ones_like(layers.head.hang), means=torch.full_like(layers.head.means, 0.02)
+    )
+    stiff = replace(hanging, hang=torch.zeros_like(layers.head.hang))
+    rest = seeder.driving.prepare(seeder.motion).frame(seeder.reference)
+    roll = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 0.5])) @ rest.params.rotation
+    tilted = replace(rest, params=replace(rest.params, rotation=roll))
+
+    def offsets(layer, frame):
+        bare = replace(layer, means=torch.zeros_like(layer.means))
+        at = [replace(layers, head=x).gaussians(seeder.head, seeder.neutral, frame).means for x in (layer, bare)]
+        return (at[0] - at[1])[: len(layer.means)]
+
+    torch.testing.assert_close(offsets(hanging, rest), offsets(hanging, tilted), atol=1e-5, rtol=0)
+    assert (offsets(stiff, rest) - offsets(stiff, tilted)).norm(dim=1).median() > 0.004
+
+
+def face_and_landmarks(size: int = 128):
+    face = np.full((size, size, 3), 0.6)
+    angle = np.linspace(0, 2 * np.pi, 478, endpoint=False)
+    ring = np.stack([np.cos(angle), np.sin(angle)], 1)
+    landmarks = size / 2 + 0.35 * size * ring
+    from avatar.head.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+
+    for ids, centre in ((OUTER_LIPS, (64, 85)), (LEFT_EYE, (80, 50)), (RIGHT_EYE, (48, 50))):
+        small = np.linspace(0, 2 * np.pi, len(ids), endpoint=False)
+        landmarks[list(ids)] = np.array(centre) + 6 * np.stack([np.cos(small), np.sin(small)], 1)
+    return face, landmarks
+
+
+def test_a_hand_on_the_cheek_is_covered_and_an_open_mouth_is_not():
+    face, landmarks = face_and_landmarks()
+    frame = face.copy()
+    frame[60:120, 20:48] = (0.2, 0.3, 0.2)  # a gloved hand from below
+    frame[82:88, 60:68] = 0.05  # the mouth opens
+    covered = covered_pixels(face, frame, landmarks)
+    assert covered[70:90, 30:44].all()
+    assert covered[110:118, 24:44].all(), "the hand outside of the face goes with it"
+    assert not covered[82:88, 60:68].any()
+    assert not covered[20:40].any()
+
+
+def test_a_hand_on_the_mouth_covers_it():
+    face, landmarks = face_and_landmarks()
+    frame = face.copy()
+    frame[70:105, 44:84] = (0.2, 0.3, 0.2)
+    assert covered_pixels(face, frame, landmarks)[80:90, 58:70].all()
+
+
+def test_an_uncovered_face_is_left_alone():
+    face, landmarks = face_and_landmarks()
+    noisy = face + np.random.default_rng(0).normal(0, 0.02, face.shape)
+    assert not covered_pixels(face, noisy, landmarks).any()
