@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the budget, up to `until` (share of it)."""
+    """A part of the budget: up to the share `until`, and no longer than `max_steps`."""
 
     name: str
     until: float
+    max_steps: float
     train_maps: bool
     """Learn the linear maps; before, only one appearance on the tracked mesh."""
     refine_motion: bool
@@ -38,18 +39,21 @@ class Stage:
 
 
 STAGES = (
-    Stage("rough", 0.1, train_maps=False, refine_motion=False, skip_covered=False, relocate_every=None),
-    Stage("grow", 0.7, train_maps=True, refine_motion=True, skip_covered=True, relocate_every=400),
-    Stage("settle", 1.0, train_maps=True, refine_motion=True, skip_covered=True, relocate_every=None),
+    Stage("rough", 0.1, 150, train_maps=False, refine_motion=False, skip_covered=False, relocate_every=None),
+    Stage("grow", 0.7, math.inf, train_maps=True, refine_motion=True, skip_covered=True, relocate_every=400),
+    Stage("settle", 1.0, math.inf, train_maps=True, refine_motion=True, skip_covered=True, relocate_every=None),
 )
 CONSTRAIN_EVERY = 50
 DEAD_OPACITY = 0.03
 MAX_RELOCATED_SHARE = 0.1
 
 
-def stage_at(share: float) -> Stage:
-    """The stage that is on when `share` of the budget is spent."""
-    return next((s for s in STAGES if share < s.until), STAGES[-1])
+def stage_at(share: float, step: int) -> Stage:
+    """The stage that is on at a step, when `share` of the budget is spent.
+
+    The rough stage is short on purpose: in a few passes a hand that covers the face in half of the frames is learned too.
+    """
+    return next((s for s in STAGES if share < s.until and step < s.max_steps), STAGES[-1])
 
 
 @torch.no_grad()

@@ -106,7 +106,7 @@ class Trainer:
         """One step on one training frame."""
         started = time.perf_counter()
         index = self._next_frame()
-        stage = stage_at(self.share)
+        stage = stage_at(self.share, self.step)
         for group, (name, rate) in zip(self.optimizer.param_groups, self.base_rates.items(), strict=True):
             frozen = name.startswith("head.map") and not stage.train_maps
             group["lr"] = 0.0 if frozen else rate * self.decay
