@@ -128,11 +128,7 @@ class Seeder:
         outside = min(3 * n // 4, 20 * len(pixels))
         pixels = pixels[self.rng.integers(0, max(len(pixels), 1), outside)]
         hang = np.zeros(n)
-        import os
-
-        H0 = float(os.environ.get("H0", "0"))
-        HS = float(os.environ.get("HS", "1"))
-        hang[:outside] = HS * ((pixels[:, 0] - self.eye_row) / (self.chin_row - self.eye_row) + H0).clip(0, 1)
+        hang[:outside] = ((pixels[:, 0] - self.eye_row) / (self.chin_row - self.eye_row)).clip(0, 1)
         depth = self._hair_depth(pixels, hang[:outside])
         points = np.concatenate([self._unproject(pixels, depth), self._scalp_shell(n - outside)])
         eye_height = float((self.eye_row - self.camera.cy) / self.camera.fy * depth.mean()) if outside else 0.0
