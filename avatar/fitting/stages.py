@@ -51,7 +51,7 @@ MAX_RELOCATED_SHARE = 0.1
 def stage_at(share: float, step: int) -> Stage:
     """The stage that is on at a step, when `share` of the budget is spent.
 
-    The rough stage is short on purpose: in a few passes a hand that covers the face in half of the frames is learned too.
+    The rough stage is short on purpose: a few passes later a hand that covers the face in many frames is learned too.
     """
     return next((s for s in STAGES if share < s.until and step < s.max_steps), STAGES[-1])
 
