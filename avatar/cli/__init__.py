@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 
@@ -24,7 +25,18 @@ def main(arguments: list[str] | None = None) -> None:
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="visavis", args=arguments, description="Video of one person in, a talking 3D Gaussian head out."
     )
+    if not command.verbose:
+        hide_native_logs()
     sys.exit(execute(command))
+
+
+def hide_native_logs() -> None:
+    """MediaPipe's C++ core logs to file descriptor 2 whatever it is told: Python's stderr moves to a copy of it."""
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def execute(command) -> int:

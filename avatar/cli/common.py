@@ -26,7 +26,7 @@ class Common:
     quiet: Annotated[bool, tyro.conf.arg(aliases=["-q"])] = False
     """No progress and no notes on stderr."""
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
-    """Show tracebacks of errors too."""
+    """Show tracebacks of errors and the logs of native libraries."""
 
     def start(self) -> None:
         """Apply the options before any work."""
