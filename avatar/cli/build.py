@@ -8,8 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from avatar.cli.common import Computing, Input, Output
+from avatar.cli.common import Computing, Input, Output, check_pixels
 from avatar.cli.show import Render
+from avatar.errors import BadInput, VisavisError
 from avatar.progress import note
 
 
@@ -67,6 +68,10 @@ class Fit(Computing):
     """Resolution that is fitted, pixels."""
     seed: int = 0
 
+    def start(self) -> None:
+        super().start()
+        check_pixels("--long-side", self.long_side, 64)
+
     def run(self) -> dict:
         from avatar.fitting import FitConfig, fit
         from preprocess.capture import CaptureFolder
@@ -86,10 +91,27 @@ class Eval(Computing):
     avatar: Input = field(kw_only=True)
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The report; AVATAR/report.html if not given."""
+    overwrite: bool = False
+    """Replace an existing file; an avatar's own report always is."""
     capture: Path | None = None
     """The capture it was fitted on, if it has moved."""
     long_side: int = 256
     """Resolution that is compared, pixels."""
+
+    def start(self) -> None:
+        super().start()
+        check_pixels("--long-side", self.long_side, 64)
+        foreign = self._report.resolve() != self._own_report.resolve()
+        if foreign and self._report.exists() and not self.overwrite:
+            raise BadInput(f"{self._report} exists", fix="add --overwrite to replace it, or choose another -o/--output")
+
+    @property
+    def _own_report(self) -> Path:
+        return self.avatar / "report.html"
+
+    @property
+    def _report(self) -> Path:
+        return self.output or self._own_report
 
     def run(self) -> dict:
         from avatar.evaluation.protocol import Evaluator, render_fps
@@ -99,7 +121,7 @@ class Eval(Computing):
         from preprocess.landmarks import Detector
 
         avatar = load(self.avatar)
-        capture = CaptureFolder.load(self.capture or Path(avatar.info["capture"]["path"]))
+        capture = CaptureFolder.load(self.capture or self._recorded_capture(avatar.info))
         with Detector() as detector:
 
             def landmarks(rgb):
@@ -107,15 +129,27 @@ class Eval(Computing):
                 return found and found.landmarks_px
 
             evaluation = Evaluator(avatar, capture, landmarks, self.long_side).run()
-        report = self.output or self.avatar / "report.html"
         evaluation.summary["render_fps_512"] = round(render_fps(avatar), 1)
-        write_report(report, avatar, evaluation)
-        return evaluation.summary | {"report": str(report)}
+        write_report(self._report, avatar, evaluation)
+        return evaluation.summary | {"report": str(self._report)}
+
+    def _recorded_capture(self, info: dict) -> Path:
+        path = Path(info["capture"]["path"])
+        if not path.exists():
+            raise BadInput(
+                f"the capture that {self.avatar} was fitted on is gone",
+                expected=str(path),
+                got="no such folder",
+                fix="give its new place with --capture",
+            )
+        return path
 
 
 @dataclass(frozen=True)
 class Demo(Computing):
-    """The whole line on a sample clip or on your own: preprocess, fit, report, an orbit and a talking clip.
+    """The whole line on a sample clip or on your own: preprocess, fit, report, an orbit and a self-reenactment clip.
+
+    Repeated, it goes on where it was stopped, and does not do again what is there.
 
     Example: visavis demo --video me.mp4 -o out/me --minutes 1
     """
@@ -133,9 +167,10 @@ class Demo(Computing):
         video = self.video or find_asset("pexels.mp4")
         capture, avatar = self.output / "capture", self.output / "avatar"
         shared = {"quiet": self.quiet, "threads": self.threads}
-        if not self._is_done(video, capture, avatar):
+        if not is_capture_of(video, capture):
             note(f"1/4 preprocess {video.name}")
             Preprocess(video=video, output=capture, overwrite=True, **shared).run()
+        if not self._is_fitted(capture, avatar):
             note(f"2/4 fit for {self.minutes:g} minutes")
             Fit(capture=capture, output=avatar, minutes=self.minutes, seed=self.seed, overwrite=True, **shared).run()
         note("3/4 evaluate on held-out frames")
@@ -147,17 +182,26 @@ class Demo(Computing):
         result = {"clip": str(clip), "orbit": str(orbit), "report": scores["report"]}
         return result | {"psnr": scores["full"]["psnr"], "view": f"visavis view {avatar}"}
 
-    def _is_done(self, video: Path, capture: Path, avatar: Path) -> bool:
-        """Whether an avatar of this very video, budget and seed is there: a second run only shows it again."""
-        from avatar.assets import sha256_file
-        from avatar.errors import VisavisError
+    def _is_fitted(self, capture: Path, avatar: Path) -> bool:
+        """Whether an avatar of this very capture, budget and seed is there: a second run only shows it again."""
         from avatar.model import load
         from preprocess.capture import CaptureFolder
 
         try:
-            info, tracked = load(avatar).info, CaptureFolder.load(capture)
+            info = load(avatar).info
         except VisavisError:
             return False
-        same_video = tracked.info["source"]["sha256"] == sha256_file(video)
-        same_fit = info["capture"]["content_hash"] == tracked.content_hash
-        return same_video and same_fit and (info["config"]["minutes"], info["seed"]) == (self.minutes, self.seed)
+        same_capture = info["capture"]["content_hash"] == CaptureFolder.load(capture).content_hash
+        return same_capture and (info["config"]["minutes"], info["seed"]) == (self.minutes, self.seed)
+
+
+def is_capture_of(video: Path, capture: Path) -> bool:
+    """Whether a folder holds a whole capture of this very video."""
+    from avatar.assets import sha256_file
+    from preprocess.capture import CaptureFolder
+
+    try:
+        source = CaptureFolder.load(capture).info["source"]
+    except VisavisError:
+        return False
+    return video.is_file() and source["sha256"] == sha256_file(video)

@@ -69,10 +69,16 @@ class Pictures(Computing):
 
     def start(self) -> None:
         super().start()
-        if not 16 <= self.size <= 8192:
-            raise BadInput("--size is out of range", expected="16 to 8192", got=str(self.size))
-        if self.output.exists() and not self.overwrite:
-            raise BadInput(f"{self.output} exists", fix="add --overwrite to replace it, or choose another -o/--output")
+        check_pixels("--size", self.size, 16)
+        parse_background(self.background)
+        if self.target().exists() and not self.overwrite:
+            raise BadInput(
+                f"{self.target()} exists", fix="add --overwrite to replace it, or choose another -o/--output"
+            )
+
+    def target(self) -> Path:
+        """The file or folder that will be written."""
+        return self.output
 
     def options(self, audio: Path | None, audio_start: float = 0.0):
         """Clip options for the exporters."""
@@ -81,19 +87,38 @@ class Pictures(Computing):
         return ClipOptions(self.size, self.fps, audio, audio_start, parse_background(self.background))
 
 
+def check_pixels(option: str, pixels: int, lowest: int) -> None:
+    """Refuse sizes of pictures that can't be meant.
+
+    Raises:
+        BadInput: outside `lowest` to 8192.
+    """
+    if not lowest <= pixels <= 8192:
+        raise BadInput(f"{option} is out of range", expected=f"{lowest} to 8192", got=str(pixels))
+
+
 def parse_background(text: str) -> str | tuple[float, float, float]:
-    """`plate`, `none`, or a colour such as `1,1,1`."""
+    """`plate`, `none`, or a colour such as `1,1,1`.
+
+    Raises:
+        BadInput: neither, or a number outside 0..1.
+    """
     if text in ("plate", "none"):
         return text
     try:
         red, green, blue = (float(x) for x in text.split(","))
     except ValueError:
         raise BadInput(f"unknown background {text!r}", expected="plate, none, or three numbers such as 1,1,1") from None
+    if not all(0 <= x <= 1 for x in (red, green, blue)):  # NaN is in no range either
+        raise BadInput("--background is out of range", expected="three numbers in 0..1 such as 1,1,1", got=text)
     return red, green, blue
 
 
 def resolve_motion(avatar, motion: str, max_seconds: float | None):
-    """A motion by name, in the avatar's driving space, and the sound that belongs to it."""
+    """A motion by name, in the avatar's driving space, and the sound that belongs to it.
+
+    A foreign motion is cut only after it was retargeted: its mean is that of the whole, however little is shown.
+    """
     from avatar.model import load
     from avatar.motion.motion_io import load_motion
     from preprocess.capture import CaptureFolder
@@ -113,7 +138,8 @@ def resolve_motion(avatar, motion: str, max_seconds: float | None):
         raise BadInput(
             f"no motion {motion!r}", expected="own, a capture folder, an avatar folder or a motion file (.npz)"
         )
-    return avatar.prepare(cut(source, max_seconds), foreign=motion != "own"), audio
+    source = source if motion == "own" else avatar.driving.retarget(source)
+    return avatar.prepare(cut(source, max_seconds)), audio
 
 
 def cut(motion, max_seconds: float | None):

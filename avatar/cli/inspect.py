@@ -21,7 +21,10 @@ class Info(Common):
 
     def run(self) -> dict:
         from avatar.info import describe
+        from preprocess.capture import CaptureFolder
 
+        if (self.file / "capture.json").is_file():
+            CaptureFolder.load(self.file)  # reads its tracks and looks for every picture
         return describe(self.file)
 
 

@@ -70,14 +70,16 @@ class Drive(Pictures):
         avatar = load(self.avatar)
         samples = load_audio(self.audio)
         neutral = avatar.driving.rest_expression.numpy()
-        motion = cut(drive(samples, seed=self.seed, fps=self.fps or 25, neutral=neutral), self.max_seconds)
-        prepared = avatar.prepare(motion, foreign=True, expression_is_relative=False)
+        fps = self.fps or 25
+        spoken = drive(samples, seed=self.seed, fps=fps, neutral=neutral)
+        motion = cut(avatar.driving.retarget(spoken, expression_is_relative=False), self.max_seconds)
+        prepared = avatar.prepare(motion)
         provenance = Provenance(avatar=avatar.content_hash, source=self.audio.name, seed=self.seed)
         options = self.options(self.audio)
         frames = render_clip(
             avatar, prepared, front(avatar.camera), self.output, options=options, provenance=provenance
         )
-        return {"clip": str(self.output), "frames": frames, "seconds": round(len(samples) / 16000, 3)}
+        return {"clip": str(self.output), "frames": frames, "seconds": round(len(motion) / fps, 3)}
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,11 @@ class Export(Pictures):
     """Which frame --splats takes."""
     motion: str = "own"
     """As in `visavis render`."""
+
+    def target(self) -> Path:
+        from avatar.export.stereo import sbs_path
+
+        return sbs_path(self.output) if self.stereo else self.output
 
     def run(self) -> dict:
         from avatar.export.cameras import front, ring
