@@ -106,7 +106,7 @@ class DrivingSpace:
         """
         R, t = quat_to_matrix(torch.as_tensor(motion.quats_wxyz)), torch.as_tensor(motion.translation)
         expression = torch.as_tensor(motion.expression)
-        if expression_is_relative:
+        if expression_is_relative and len(motion) > 1:
             expression = expression - expression.mean(0) + self.mean_expression
         moved = self.mean_rotation @ (mean_rotation(R).T @ R)
         return replace(

@@ -51,6 +51,8 @@ class Avatar:
     """Config, seed, source, split and metrics, as in `avatar.json`."""
     path: Path | None = None
     audio_path: Path | None = None
+    head_spec: str = "anny"
+    """How `load_head` finds the head model: a name, or kind and path of the user's own file."""
 
     @cached_property
     def head_center(self) -> Float[np.ndarray, "3"]:
@@ -123,6 +125,10 @@ class Avatar:
 
     def render(self, motion: str | Motion = "own", camera: Camera | None = None, frame: int = 0):
         """The API's short form: one 8-bit RGB frame of a motion (default: the person's own track and camera)."""
+        if isinstance(motion, str) and motion != "own":
+            raise BadInput(
+                f"unknown motion {motion!r}", expected='"own" or a Motion', fix="read files with load_motion"
+            )
         prepared = self.prepare(self.own_motion) if isinstance(motion, str) else self.prepare(motion, foreign=True)
         return self.frame(prepared, frame, camera or self.camera)
 
@@ -136,7 +142,7 @@ class Avatar:
         if self.audio_path:
             shutil.copyfile(self.audio_path, folder / "audio.wav")
         camera = {k: v for k, v in asdict(self.camera).items() if k != "T_camera_world"}
-        head = {"name": self.head.name, "content_hash": self.head.content_hash}
+        head = {"name": self.head_spec, "content_hash": self.head.content_hash}
         content = {"schema": SCHEMA, "tool_version": __version__, "head": head, "camera": camera, **self.info}
         write_json(folder / "avatar.json", content)
 
@@ -169,7 +175,7 @@ def load(path: str | Path) -> Avatar:
     audio = path / "audio.wav"
     return Avatar(
         head, neutral, layers, driving, background, camera, load_motion(path / "motion.npz"), info, path,
-        audio if audio.exists() else None,
+        audio if audio.exists() else None, content["head"]["name"],
     )  # fmt: skip
 
 

@@ -25,6 +25,6 @@ def head_silhouette(
 
     uv = camera.project(vertices.numpy())
     canvas = np.zeros((camera.height, camera.width), np.uint8)
-    for triangle in np.round(uv).astype(np.int32)[faces.numpy()]:
+    for triangle in np.floor(uv).astype(np.int32)[faces.numpy()]:
         cv2.fillConvexPoly(canvas, triangle, 1)
     return canvas > 0

@@ -150,6 +150,8 @@ class Capture(Protocol):
     path: Path
     camera: Camera
     head_name: str
+    """What `load_head` takes."""
+    head_hash: str
     neutral: Float[np.ndarray, "v 3"]
     """The person's neutral vertices in the head frame, metres."""
     motion: Motion

@@ -273,8 +273,11 @@ def _require_files(folder: Path, count: int) -> None:
 def _hash(folder: Path) -> str:
     """Identity of a capture. Pictures enter by size only: reading them all would take longer than loading."""
     digest = hashlib.sha256()
-    for name in ("capture.json", "tracks.npz", "background.png"):
+    info = json.loads((folder / "capture.json").read_text(encoding="utf-8"))
+    facts = {key: value for key, value in info.items() if key not in ("metrics", "warnings", "verdict")}
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    for name in ("tracks.npz", "background.png"):
         digest.update((folder / name).read_bytes())
-    for picture in sorted((folder / "frames").iterdir()):
+    for picture in sorted([*(folder / "frames").iterdir(), *(folder / "masks").iterdir()]):
         digest.update(f"{picture.name} {picture.stat().st_size}\n".encode())
     return digest.hexdigest()

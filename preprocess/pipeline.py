@@ -16,7 +16,9 @@ import numpy as np
 from avatar import __version__
 from avatar.assets import sha256_file
 from avatar.errors import BadInput
+from avatar.head import load_head
 from avatar.progress import note
+from avatar.split import training_span
 from avatar.threads import one_torch_thread
 from preprocess.audio import extract_audio, is_silent, save_features
 from preprocess.background import clean_plate
@@ -84,6 +86,7 @@ def track(
     seconds = info.duration_seconds - config.start_seconds
     require_length(video, seconds if config.max_seconds is None else min(seconds, config.max_seconds))
     source_hash = sha256_file(video)
+    load_head(config.head)  # a wrong model is refused before the work, not after it
     with Workspace(output, _key(source_hash, config), overwrite) as work:
         detections = detect_clip(video, info, work, _pass_options(config))
         report = assess(video.name, _seen(detections), info)
@@ -133,7 +136,6 @@ def _finish(
     began: float,
 ) -> None:
     """Everything after the pass: track, plate, sound, overlay, and the files that describe them."""
-    from avatar.head import load_head
     from avatar.head.calibration import calibrate
 
     use = slice(report.start, report.stop)
@@ -150,7 +152,7 @@ def _finish(
     torso = track_torso(result.motion, result.camera, chin, picture, mask)
     result = replace(result, motion=replace(result.motion, torso=torso))
     note("background and sound ...")
-    plate, seen = clean_plate(lambda index: (picture(index), mask(index)), np.arange(len(times)))
+    plate, seen = clean_plate(lambda index: (picture(index), mask(index)), np.flatnonzero(training_span(times)))
     write_picture(work.path / "background.png", plate)
     write_mask(work.path / "background_seen.png", seen.astype(np.uint8) * 255)
     seconds = float(times[-1] - times[0]) + 1 / result.motion.fps
@@ -174,7 +176,7 @@ def _finish(
         "name": video.name,
         "sha256": source_hash,
         "used_from_seconds": float(times[0]),
-        "cuts_seconds": [list(span) for span in report.segments_seconds],
+        "pieces_seconds": [list(span) for span in report.segments_seconds],
         **asdict(info),
     }
     shown = _description(result, config, head.content_hash)
@@ -196,10 +198,17 @@ def _description(result: TrackResult, config: PreprocessConfig, head_hash: str) 
         "frame_count": len(result.motion),
         "width": camera.width,
         "height": camera.height,
-        "head": {"name": config.head, "content_hash": head_hash},
+        "head": {"name": _absolute(config.head), "content_hash": head_hash},
         "camera": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
         "config": asdict(config),
     }
+
+
+def _absolute(head: str) -> str:
+    """A head model's name with its path, if it has one, made absolute: captures are opened from anywhere."""
+    kind, colon, path = head.rpartition(":")
+    is_file = Path(path).suffix in (".pkl", ".npz")
+    return f"{kind}{colon}{Path(path).expanduser().resolve()}" if is_file else head
 
 
 def _plain(value: float) -> float | None:

@@ -52,6 +52,7 @@ class SyntheticCapture:
 
     def __init__(self, frames: int = 90, size: tuple[int, int] = (128, 128), fps: float = 25.0) -> None:
         self.head = load_head("anny")
+        self.head_hash = self.head.content_hash
         width, height = size
         self.path = Path("synthetic")
         self.camera = Camera(width, height, 2.2 * width, 2.2 * width, width / 2, height / 2)

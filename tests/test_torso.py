@@ -15,7 +15,7 @@ from avatar.layers import TorsoLayer
 from avatar.types import TORSO_BEHIND_HEAD_M, Camera
 from preprocess.tracking import track_torso
 
-WIDTH, HEIGHT, FRAMES = 200, 160, 30
+WIDTH, HEIGHT, FRAMES = 200, 160, 60
 CAMERA = Camera(WIDTH, HEIGHT, 440.0, 440.0, WIDTH / 2, HEIGHT / 2)
 CHIN = 70.0
 
@@ -55,7 +55,7 @@ def test_tracked_shoulders_move_points_as_the_pixels_moved(motion):
     reference = int(np.abs(torso).sum(1).argmin())
     to_reference = np.linalg.inv(np.vstack([truth[reference], [0, 0, 1]]))
     layer = torso_layer(torch.from_numpy(rest).float())
-    for i in range(0, FRAMES, 5):
+    for i in range(0, FRAMES, 7):
         moved = layer.gaussians(torch.zeros(12), torch.from_numpy(torso[i])).means.numpy()
         step = np.vstack([truth[i], [0, 0, 1]]) @ to_reference
         expected = seen @ step[:2, :2].T + step[:2, 2]

@@ -81,7 +81,8 @@ class Evaluator:
             )
         first, last = info["split"]["test"] or (0, -1)
         self.test = [i for i in range(first, last + 1) if capture.tracked[i]]
-        self.train = [i for i in range(*info["split"]["train"]) if capture.tracked[i]]
+        start, end = info["split"]["train"]
+        self.train = [i for i in range(start, end + 1) if capture.tracked[i]]
         if not self.test:
             raise BadInput("the clip has no held-out frames with a face", fix="record a longer clip")
         self.avatar, self.capture, self.detect = avatar, capture, detect

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from avatar.split import GAP_SECONDS, TEST_SHARE
+
 
 @dataclass(frozen=True)
 class SplitConfig:
     """Which frames train, which choose the best state, which test. All by time, so that test frames are never near."""
 
-    test_share: float = 0.15
+    test_share: float = TEST_SHARE
     """Last share of the clip: never used for fitting, only by `visavis eval`."""
-    gap_seconds: float = 1.0
+    gap_seconds: float = GAP_SECONDS
     """Frames dropped between training and test, so that neighbours of test frames are not trained on."""
     validation_share: float = 0.05
     """Last share of the training span: not trained on, chooses the best state."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from avatar.errors import BadInput
 from avatar.fitting.config import SplitConfig
+from avatar.split import training_span
 from avatar.types import Camera, Capture, Motion
 
 
@@ -33,9 +34,9 @@ def split_frames(motion: Motion, tracked: np.ndarray, config: SplitConfig) -> Sp
     """
     t = motion.timestamps_seconds - motion.timestamps_seconds[0]
     test_start = t[-1] * (1 - config.test_share)
-    train_end = test_start - config.gap_seconds
-    validation_start = train_end * (1 - config.validation_share)
-    train = np.flatnonzero(tracked & (t < validation_start))
+    learn = tracked & training_span(t, config.test_share, config.gap_seconds)
+    validation_start = (test_start - config.gap_seconds) * (1 - config.validation_share)
+    train = np.flatnonzero(learn & (t < validation_start))
     if len(train) < 20:
         raise BadInput(
             "too few frames to fit an avatar",
@@ -43,7 +44,7 @@ def split_frames(motion: Motion, tracked: np.ndarray, config: SplitConfig) -> Sp
             got=f"{len(train)}",
             fix="record a longer clip (a few minutes is best) and preprocess it",
         )
-    validation = np.flatnonzero(tracked & (t >= validation_start) & (t < train_end))
+    validation = np.flatnonzero(learn & (t >= validation_start))
     return Split(train, validation, np.flatnonzero(tracked & (t >= test_start)))
 
 

@@ -52,7 +52,7 @@ def covered_pixels(
 
 def _hull(points: Float[np.ndarray, "n 2"], shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     canvas = np.zeros(shape, np.uint8)
-    cv2.fillConvexPoly(canvas, cv2.convexHull(np.round(points).astype(np.int32)), 1)
+    cv2.fillConvexPoly(canvas, cv2.convexHull(np.floor(points).astype(np.int32)), 1)
     return canvas > 0
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import resource
 import shutil
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from avatar import __version__
 from avatar.driving import DrivingSpace
-from avatar.errors import FormatMismatch, Interrupted
+from avatar.errors import BadInput, FormatMismatch, Interrupted
 from avatar.files import (
     check_output_folder,
     disk_errors,
@@ -59,6 +64,7 @@ def fit(
     """
     config, output = config or FitConfig(), Path(output)
     check_budget(config.minutes, config.steps)
+    output = output.expanduser().absolute()
     check_output_folder(output, "avatar.json", SCHEMA, overwrite)
     trainer = _make_trainer(capture, config)
     folder = _job_folder(output, capture, config)
@@ -82,6 +88,13 @@ def fit(
 
 def _make_trainer(capture: Capture, config: FitConfig) -> Trainer:
     head = load_head(capture.head_name)
+    if head.content_hash != capture.head_hash:
+        raise FormatMismatch(
+            f"{capture.path} was tracked on another version of the head model {head.name}",
+            expected=capture.head_hash,
+            got=head.content_hash,
+            fix="preprocess the video again with this version",
+        )
     split = split_frames(capture.motion, capture.tracked, config.split)
     frames = FrameStore(capture, config.long_side, config.frame_cache_mb)
     driving = DrivingSpace.of(capture.motion[split.train], config.expression_rank)
@@ -89,7 +102,7 @@ def _make_trainer(capture: Capture, config: FitConfig) -> Trainer:
     layers = Seeder(head, neutral, capture.motion, frames, split.train, driving, config).layers()
     avatar = Avatar(
         head, neutral, layers, driving, capture.background, capture.camera, capture.motion,
-        audio_path=capture.audio_path,
+        audio_path=capture.audio_path, head_spec=capture.head_name,
     )  # fmt: skip
     return Trainer(avatar, avatar.prepare(capture.motion), frames, split, config)
 
@@ -97,12 +110,17 @@ def _make_trainer(capture: Capture, config: FitConfig) -> Trainer:
 def _job_folder(output: Path, capture: Capture, config: FitConfig) -> Path:
     """The partial folder of this very job; one that belongs to another capture or config is started afresh."""
     folder = partial_folder(output)
-    job = {"schema": JOB_SCHEMA, "capture": capture.content_hash, "config": asdict(config)}
+    job = {"schema": JOB_SCHEMA, "capture": capture.content_hash, "config": asdict(config), "version": __version__}
     try:
         same = folder.exists() and read_json(folder / "job.json", JOB_SCHEMA, "an unfinished fit") == job
-    except (FormatMismatch, OSError):
+    except (BadInput, FormatMismatch, OSError):
         same = False
     if not same:
+        if (folder / "in_progress.json").exists():
+            raise BadInput(
+                f"{output} is being made by an unfinished `visavis preprocess`",
+                fix="finish that first, or choose another -o/--output",
+            )
         if folder.exists():
             note(f"an unfinished fit of another capture or config at {folder} is discarded")
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,28 +132,46 @@ def _job_folder(output: Path, capture: Capture, config: FitConfig) -> Path:
 
 def _train(trainer: Trainer, checkpoint: Path) -> None:
     last_saved = time.monotonic()
-    with one_torch_thread(), progress("fit", 1.0) as bar:
+    with one_torch_thread(), _interrupt_between_steps() as interrupted, progress("fit", 1.0) as bar:
         while trainer.share < 1:
             trainer.train_step()
-            trainer.validate_if_due()
+            if trainer.validation_is_due:
+                trainer.consider_average()
+            if interrupted.is_set():
+                raise KeyboardInterrupt
             if time.monotonic() - last_saved > trainer.config.checkpoint_seconds:
                 save_tensors(checkpoint, *trainer.state())
                 last_saved = time.monotonic()
             if trainer.step % 10 == 0:
                 bar.update(trainer.share, f"step {trainer.step} loss {trainer.loss:.4f} PSNR {trainer.train_psnr:.2f}")
+        trainer.consider_average()
+
+
+@contextmanager
+def _interrupt_between_steps() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event instead of breaking into a step: what is saved then is a whole state."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _publish(trainer: Trainer, capture: Capture, output: Path) -> None:
     best = trainer.best
-    assert best is not None, "the budget ends with a validation"
+    assert best is not None, "a fit ends with a validation"
     avatar = replace(
         trainer.avatar, layers=Layers.from_tensors(best.tensors).with_colors_clamped(), info=_info(trainer, capture)
     )
     folder = partial_folder(output)
     avatar.save(folder)
-    for name in ("job.json", "checkpoint.safetensors"):
-        (folder / name).unlink()
     publish_folder(output)
+    for name in ("job.json", "checkpoint.safetensors"):
+        (output / name).unlink()
 
 
 def _info(trainer: Trainer, capture: Capture) -> dict:

@@ -22,7 +22,7 @@ class Stage:
     until: float
     max_steps: float
     train_maps: bool
-    """Learn the linear maps; before, only one appearance on the tracked mesh."""
+    """Learn the head's linear maps; before, only one appearance on the tracked mesh."""
     refine_motion: bool
     """Let the tracked parameters of the training frames move."""
     skip_covered: bool

@@ -171,12 +171,15 @@ class Trainer:
             behind = torch.rand(3, generator=self.generator)
             target = mask[..., None] * target + (1 - mask[..., None]) * behind
         image = output.rgb + (1 - output.alpha)[..., None] * behind
-        if covered is not None:
-            target = torch.where(covered[..., None], image.detach(), target)
+        off = (output.alpha - mask).abs()
+        free = None
+        if covered is not None and covered.any():
+            free = ~covered
+            target, off = torch.where(free[..., None], target, image.detach()), off * free
         if behind is self.plate:
-            error = psnr(image.detach(), target)
+            error = psnr(image.detach(), target, free)
             self.train_psnr = error if np.isnan(self.train_psnr) else 0.98 * self.train_psnr + 0.02 * error
-        return ops.photometric_loss(image, target, weights.ssim) + weights.mask * (output.alpha - mask).abs().mean()
+        return ops.photometric_loss(image, target, weights.ssim) + weights.mask * off.mean()
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -196,10 +199,13 @@ class Trainer:
                         self.optimizer.state[tensor][moment][rows] = 0
 
     # -- validation ---------------------------------------------------------------------------------------------------
-    def validate_if_due(self) -> None:
-        """Score the averaged weights on the validation slice, densely at first (short clips overfit); keep the best."""
-        if self.step < self._next_validation and self.share < 1:
-            return
+    @property
+    def validation_is_due(self) -> bool:
+        """Densely at first, since short clips overfit early."""
+        return self.step >= self._next_validation
+
+    def consider_average(self) -> None:
+        """Score the averaged weights on the validation slice; keep the best."""
         self._next_validation = int(self.step * VALIDATION_GROWTH) + 1
         score = self.validate()
         if self.best is None or score >= self.best.psnr:

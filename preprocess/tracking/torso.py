@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from avatar.split import training_span
 from avatar.types import TORSO_BEHIND_HEAD_M, Camera, Motion
 from preprocess.tracking.interpolation import fill_linear
 
@@ -22,8 +23,6 @@ MIN_REGION = 0.03
 """Least share of the picture that must show the torso."""
 CHIN_GAP = 0.03
 """The region begins this share of the height below the chin."""
-TRAINING_SHARE = 0.8
-"""The reference is taken from the part of the clip that avatars train on."""
 CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-3)
 BLUR = 5
 
@@ -41,8 +40,11 @@ def track_torso(
     """
     count, scale = len(motion), LONG_SIDE / max(camera.width, camera.height)
     size = (round(camera.width * scale), round(camera.height * scale))
-    training = np.arange(count) < TRAINING_SHARE * count
-    reference = _calmest(motion, np.isfinite(chin_px) & training)
+    training = training_span(motion.timestamps_seconds)
+    usable = np.isfinite(chin_px) & training
+    if not usable.any():
+        return np.zeros((count, 3), np.float32)
+    reference = _calmest(motion, usable)
     region = _region(cv2.resize(mask(reference), size), float(chin_px[reference]) * scale)
     if region.mean() < MIN_REGION:
         return np.zeros((count, 3), np.float32)
@@ -55,9 +57,9 @@ def track_torso(
             if found is not None:
                 warp = warps[index] = found
                 sure[index] = True
-    if sure.mean() < MIN_SHARE:
+    if sure[training].mean() < MIN_SHARE:
         return np.zeros((count, 3), np.float32)
-    depth = float(np.median(motion.translation[:, 2])) + TORSO_BEHIND_HEAD_M
+    depth = float(np.median(motion.translation[training, 2])) + TORSO_BEHIND_HEAD_M
     moves = _in_metres(warps, camera.scaled(*size), depth)
     return fill_linear(moves, sure, motion.timestamps_seconds)
 
@@ -81,18 +83,19 @@ def _gray(rgb: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.nd
 
 def _align(template: np.ndarray, picture: np.ndarray, start: np.ndarray, region: np.ndarray) -> np.ndarray | None:
     """The warp from template to picture pixels, or None if none is found that can be believed."""
+    # The mask belongs to the second image: so the picture is aligned to the template, and the result is turned round.
+    back = cv2.invertAffineTransform(start).astype(np.float32)
     try:
-        correlation, warp = cv2.findTransformECC(
-            template, picture, start.astype(np.float32), cv2.MOTION_EUCLIDEAN, CRITERIA, region, BLUR
-        )
+        correlation, back = cv2.findTransformECC(picture, template, back, cv2.MOTION_EUCLIDEAN, CRITERIA, region, BLUR)
     except cv2.error:  # "did not converge"
         return None
-    return warp if correlation >= MIN_CORRELATION else None
+    return cv2.invertAffineTransform(back) if correlation >= MIN_CORRELATION else None
 
 
 def _in_metres(warps: Float[np.ndarray, "t 2 3"], camera: Camera, depth: float) -> Float[np.ndarray, "t 3"]:
     """Pixel warps as a movement of points at `depth`: u' - c = R (u - c) + shift, with c the principal point."""
-    centre = np.array([camera.cx, camera.cy])
+    # OpenCV counts pixel centres at whole numbers.
+    centre = np.array([camera.cx, camera.cy]) - 0.5
     shift = warps[:, :, :2] @ centre + warps[:, :, 2] - centre
     roll = np.arctan2(warps[:, 1, 0], warps[:, 0, 0])
     return np.concatenate([shift * depth / [camera.fx, camera.fy], roll[:, None]], 1).astype(np.float32)

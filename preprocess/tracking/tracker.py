@@ -12,6 +12,7 @@ from avatar.geometry import nearest_rotation
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.head.landmarks import LEFT_IRIS, RIGHT_IRIS
 from avatar.head.model import HeadModel, LandmarkTable
+from avatar.split import training_span
 from avatar.types import Camera, Motion
 from preprocess.tracking.interpolation import fill_linear, fill_quats
 from preprocess.tracking.joint import solve_joint, solve_offsets, spread_over_yaw
@@ -64,8 +65,7 @@ def track_clip(
 def _training_frames(observations: Observations, config: TrackConfig) -> Bool[np.ndarray, " t"]:
     """Frames with a face before the gap that precedes the test part."""
     seconds, seen = observations.timestamps_seconds, observations.seen
-    test = min(int(len(seconds) * config.train_fraction), len(seconds) - 1)
-    training = seen & (seconds <= seconds[test] - config.train_gap_seconds)
+    training = seen & training_span(seconds, 1 - config.train_fraction, config.train_gap_seconds)
     if training.sum() < MIN_FRAMES:
         raise BadInput(
             "there are too few frames with a face to learn this person's head from",

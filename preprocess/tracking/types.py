@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from avatar.errors import BadInput
 from avatar.head.landmarks import N_LANDMARKS
+from avatar.split import GAP_SECONDS, TEST_SHARE
 from avatar.types import N_EXPRESSIONS, Camera, Motion
 
 
@@ -88,9 +89,9 @@ class TrackConfig:
     joint_tolerance: float = 2e-3
     """The joint solve ends when a step lowers its cost by less than this share."""
     frame_steps: int = 10
-    train_fraction: float = 0.85
+    train_fraction: float = 1 - TEST_SHARE
     """Identity, focal length and landmark offsets see this first part of the clip only: the rest stays a test."""
-    train_gap_seconds: float = 1.0
+    train_gap_seconds: float = GAP_SECONDS
     """Left out between that part and the test."""
     landmark_offsets: bool = True
     """Estimate where this person's landmarks lie beside the calibrated ones (metres on the head, constant in time)."""
