@@ -8,11 +8,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from avatar.cli import COMMANDS, main
+from avatar.cli.common import resolve_motion
 from avatar.progress import set_quiet
+from avatar.types import CAPTURE_SCHEMA
 from cuda_ext import ops
 
 
@@ -84,6 +87,32 @@ def test_options_out_of_range_are_refused(visavis, tmp_path):
     assert done.returncode == 2 and "16 to 8192" in done.stderr
     done = visavis("info", tmp_path, "--threads", "-1")
     assert done.returncode == 2 and "--threads" in done.stderr
+    for command in (("fit", tmp_path, "-o", tmp_path / "x"), ("eval", tmp_path)):
+        done = visavis(*command, "--long-side", "63")
+        assert done.returncode == 2 and "64 to 8192" in done.stderr
+    for background in ("1,1,1.5", "nan,0,0", "-1,0,0", "red"):
+        done = visavis("render", tmp_path, "-o", tmp_path / "clip.mp4", f"--background={background}")
+        assert done.returncode == 2 and "such as 1,1,1" in done.stderr
+
+
+def test_eval_says_what_is_in_its_way(visavis, tiny_avatar, tmp_path):
+    """The synthetic capture was never on disk: its recorded place is as good as moved."""
+    done = visavis("eval", tiny_avatar.path)
+    assert done.returncode == 2 and "--capture" in done.stderr
+    notes = tmp_path / "notes.html"
+    notes.write_text("mine")
+    done = visavis("eval", tiny_avatar.path, "-o", notes)
+    assert done.returncode == 2 and "--overwrite" in done.stderr and notes.read_text() == "mine"
+
+
+def test_a_bug_prints_its_traceback_once(visavis, tmp_path, monkeypatch):
+    def crash(path):
+        raise RuntimeError("crashed on purpose")
+
+    monkeypatch.setattr("avatar.info.describe", crash)
+    for arguments in ((), ("-v",)):
+        done = visavis("info", tmp_path, *arguments)
+        assert done.returncode == 1 and done.stderr.count("Traceback") == 1
 
 
 def test_info_tells_what_a_folder_is(visavis, tiny_avatar, tmp_path):
@@ -93,6 +122,12 @@ def test_info_tells_what_a_folder_is(visavis, tiny_avatar, tmp_path):
     assert facts["gaussians"]["head"] == 3300 and facts["seed"] == 0
     done = visavis("info", tmp_path)
     assert done.returncode == 2 and "nothing that visavis made" in done.stderr
+
+
+def test_info_looks_into_a_capture(visavis, tmp_path):
+    """A capture.json alone, with the right schema, is not a whole capture."""
+    (tmp_path / "capture.json").write_text(json.dumps({"schema": CAPTURE_SCHEMA}))
+    assert visavis("info", tmp_path).returncode == 2
 
 
 def test_doctor_reports_every_part(visavis):
@@ -122,6 +157,8 @@ def test_the_three_jobs_from_the_command_line(visavis, tiny_avatar, tmp_path):
     clip = json.loads(done.stdout)["clip"]
     with av.open(clip) as container:
         assert container.streams.video[0].width == 128
+    again = visavis("export", tiny_avatar.path, "--stereo", "sbs", "-o", out / "pair.mp4", *common)
+    assert again.returncode == 2 and "pair_sbs.mp4 exists" in again.stderr
     done = visavis("export", tiny_avatar.path, "--multiview", "ring", "--views", "3", "-o", out / "ring", *common)
     assert len(json.loads(done.stdout)["clips"]) == 3 and (out / "ring" / "cameras.json").exists()
     done = visavis("export", tiny_avatar.path, "--splats", "-o", out / "head.ply", "-q", "--json")
@@ -132,7 +169,6 @@ def test_the_three_jobs_from_the_command_line(visavis, tiny_avatar, tmp_path):
 
 def test_a_head_speaks_a_recording(visavis, tiny_avatar, tmp_path):
     import av
-    import numpy as np
     from scipy.io import wavfile
 
     t = np.arange(16000) / 16000
@@ -143,6 +179,8 @@ def test_a_head_speaks_a_recording(visavis, tiny_avatar, tmp_path):
     assert done.returncode == 0, done.stderr
     with av.open(str(talk)) as container:
         assert container.streams.audio and container.streams.video[0].frames == 25
+    done = visavis("drive", tiny_avatar.path, *arguments, "--overwrite", "--max-seconds", "0.4")
+    assert json.loads(done.stdout)["seconds"] == 0.4
     done = visavis("drive", tiny_avatar.path, "--audio", tmp_path / "none.wav", "-o", tmp_path / "x.mp4")
     assert done.returncode == 2 and not (tmp_path / "x.mp4").exists()
 
@@ -156,5 +194,10 @@ def test_another_persons_motion_drives_the_avatar(visavis, tiny_avatar, tmp_path
     clip = tmp_path / "other.mp4"
     done = visavis("render", tiny_avatar.path, "--motion", tmp_path / "other.npz", "-o", clip, "--size", "64", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["frames"] == 20
+    whole, _ = resolve_motion(tiny_avatar, str(tmp_path / "other.npz"), None)
+    beginning, _ = resolve_motion(tiny_avatar, str(tmp_path / "other.npz"), 0.2)
+    assert len(beginning) == 5
+    assert np.array_equal(beginning.motion.expression, whole.motion.expression[:5])
+    assert np.array_equal(beginning.motion.quats_wxyz, whole.motion.quats_wxyz[:5])
     done = visavis("render", tiny_avatar.path, "--motion", "nobody", "-o", tmp_path / "x.mp4")
     assert done.returncode == 2 and "motion file" in done.stderr

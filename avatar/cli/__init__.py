@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import tyro
 
@@ -28,18 +30,25 @@ def main(arguments: list[str] | None = None) -> None:
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="visavis", args=arguments, description="Video of one person in, a talking 3D Gaussian head out."
     )
-    if not command.verbose:
-        hide_native_logs()
-    sys.exit(execute(command))
+    with nullcontext() if command.verbose else native_logs_hidden():
+        code = execute(command)
+    sys.exit(code)
 
 
-def hide_native_logs() -> None:
+@contextmanager
+def native_logs_hidden() -> Iterator[None]:
     """MediaPipe's C++ core logs to file descriptor 2 whatever it is told: Python's stderr moves to a copy of it."""
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    python_stderr = sys.stderr
+    python_stderr.flush()
+    with os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace") as copy, open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        sys.stderr = copy
+        try:
+            yield
+        finally:
+            sys.stderr = python_stderr
+            copy.flush()
+            os.dup2(copy.fileno(), 2)
 
 
 def execute(command) -> int:
