@@ -33,9 +33,17 @@ def machine_line(machine: dict) -> str:
 def kernels() -> str:
     """Kernel timings beside their rivals of the same run."""
     result = run("bench", "kernels")
-    rows = [[r["case"], r["threads"], r["min_ms"], r["median_ms"], r["p95_ms"], r["ratio_to"]] for r in result["rows"]]
+    rows = [
+        [r["case"], r["threads"], r["min_ms"], r["median_ms"], r["p95_ms"], rivals(r["ratio_to"])]
+        for r in result["rows"]
+    ]
     columns = ["case", "threads", "min ms", "median ms", "p95 ms", "rival of the same run, how many times slower"]
     return machine_line(result["machine"]) + "\n\n" + markdown(columns, rows)
+
+
+def rivals(ratios: dict[str, float]) -> str:
+    names = {"cpu, 4 lanes": "the same built for 4 lanes (SSE)", "reference (torch)": "plain torch"}
+    return ", ".join(f"{names.get(name, name)}: {ratio}" for name, ratio in ratios.items())
 
 
 def clips() -> str:
