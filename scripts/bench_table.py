@@ -41,7 +41,7 @@ def kernels() -> str:
     return machine_line(result["machine"]) + "\n\n" + markdown(columns, rows)
 
 
-def rivals(ratios: dict[str, float]) -> str:
+def ratios_text(ratios: dict[str, float]) -> str:
     names = {"cpu, 4 lanes": "the same built for 4 lanes (SSE)", "reference (torch)": "plain torch"}
     return ", ".join(f"{names.get(name, name)}: {ratio}" for name, ratio in ratios.items())
 
