@@ -1,4 +1,4 @@
-// 3D Gaussians to image-plane splats (EWA: Zwicker et al. 2001, "EWA Volume Splatting", eq. 24-31) and back.
+// 3D Gaussians to image-plane splats and back: maths/projection.h for a vector of Gaussians at a time.
 #include "lanes.h"
 
 namespace visavis {
@@ -37,56 +37,16 @@ VISAVIS_INLINE void read_inputs(const FrameView& f, int first, int count, Column
   read_columns<3>(f.colors, first, count, in.v + kColor);
 }
 
-// Everything about the projection that both directions need.
-struct Projected {
-  vf x, y, z, rz;       // camera space; rz = 1 / max(z, near)
-  vf w, p, q, r, rn;    // unit quaternion, 1 / norm
-  vf R[3][3];
-  vf T[2][3];           // Jacobian of the projection times the camera's rotation
-  vf TR[2][3];
-  vf s[3];
-  vf N[2][3];           // TR diag(s): covariance = N N^T + blur
-  vf caa, cab, cbb;     // covariance
-  vf A, B, C;           // its inverse
+struct World {
+  vf mean[3];
+  maths::Shape<vf> shape;
 };
 
-VISAVIS_INLINE Projected project_lanes(const Camera& cam, const Columns<kInputs>& in, int at) {
-  const float* V = cam.view;
-  Projected o;
-  const vf m0 = load(in.v[kMean] + at), m1 = load(in.v[kMean + 1] + at), m2 = load(in.v[kMean + 2] + at);
-  o.x = V[0] * m0 + V[1] * m1 + V[2] * m2 + V[3];
-  o.y = V[4] * m0 + V[5] * m1 + V[6] * m2 + V[7];
-  o.z = V[8] * m0 + V[9] * m1 + V[10] * m2 + V[11];
-  o.rz = 1.f / max(o.z, broadcast(kNear));
-  vf w = load(in.v[kQuat] + at), p = load(in.v[kQuat + 1] + at), q = load(in.v[kQuat + 2] + at),
-     r = load(in.v[kQuat + 3] + at);
-  o.rn = 1.f / max(sqrt(w * w + p * p + q * q + r * r), broadcast(kMinNorm));
-  o.w = w *= o.rn, o.p = p *= o.rn, o.q = q *= o.rn, o.r = r *= o.rn;
-  o.R[0][0] = 1.f - 2.f * (q * q + r * r), o.R[0][1] = 2.f * (p * q - w * r), o.R[0][2] = 2.f * (p * r + w * q);
-  o.R[1][0] = 2.f * (p * q + w * r), o.R[1][1] = 1.f - 2.f * (p * p + r * r), o.R[1][2] = 2.f * (q * r - w * p);
-  o.R[2][0] = 2.f * (p * r - w * q), o.R[2][1] = 2.f * (q * r + w * p), o.R[2][2] = 1.f - 2.f * (p * p + q * q);
-  const vf j0 = cam.fx * o.rz, j1 = cam.fy * o.rz, j02 = -j0 * o.x * o.rz, j12 = -j1 * o.y * o.rz;
-  for (int k = 0; k < 3; k++) {
-    o.T[0][k] = j0 * V[k] + j02 * V[8 + k];
-    o.T[1][k] = j1 * V[4 + k] + j12 * V[8 + k];
-    o.s[k] = load(in.v[kScale + k] + at);
-  }
-  for (int k = 0; k < 3; k++)
-    for (int a = 0; a < 2; a++) {
-      o.TR[a][k] = o.T[a][0] * o.R[0][k] + o.T[a][1] * o.R[1][k] + o.T[a][2] * o.R[2][k];
-      o.N[a][k] = o.TR[a][k] * o.s[k];
-    }
-  const auto& N = o.N;
-  o.caa = N[0][0] * N[0][0] + N[0][1] * N[0][1] + N[0][2] * N[0][2] + kBlur;
-  o.cab = N[0][0] * N[1][0] + N[0][1] * N[1][1] + N[0][2] * N[1][2];
-  o.cbb = N[1][0] * N[1][0] + N[1][1] * N[1][1] + N[1][2] * N[1][2] + kBlur;
-  // det = product of variances without the cancellation of caa cbb - cab^2 for needles (Cauchy-Binet for the rest)
-  const vf d01 = N[0][0] * N[1][1] - N[0][1] * N[1][0], d02 = N[0][0] * N[1][2] - N[0][2] * N[1][0],
-           d12 = N[0][1] * N[1][2] - N[0][2] * N[1][1];
-  const vf det = d01 * d01 + d02 * d02 + d12 * d12 + kBlur * (o.caa + o.cbb - kBlur);
-  const vf inv = 1.f / det;
-  o.A = o.cbb * inv, o.B = -o.cab * inv, o.C = o.caa * inv;
-  return o;
+VISAVIS_INLINE World read_world(const Columns<kInputs>& in, int at) {
+  const auto column = [&](int k) { return load(in.v[k] + at); };
+  const vf quat[4] = {column(kQuat), column(kQuat + 1), column(kQuat + 2), column(kQuat + 3)};
+  const vf scale[3] = {column(kScale), column(kScale + 1), column(kScale + 2)};
+  return {{column(kMean), column(kMean + 1), column(kMean + 2)}, {quat, scale}};
 }
 
 enum Output { kX, kY, kZ, kA, kB, kC, kPx0, kPx1, kPy0, kPy1, kOutputs };
@@ -98,18 +58,18 @@ VISAVIS_INLINE void pixel_range(vf centre, vf extent, int size, float* first, fl
   store(last, min(centre + reach - 0.5f, broadcast((float)size - 1.f)));
 }
 
+template <maths::CameraModel M>
 VISAVIS_INLINE void project_block(const FrameView& f, const Columns<kInputs>& in, const float* log2_opacity,
                                   Columns<kOutputs>& out) {
+  const auto put = [&](int k, int at, vf v) { store(out.v[k] + at, v); };
   for (int at = 0; at < kBlock; at += kLanes) {
-    const Projected o = project_lanes(f.camera, in, at);
-    const vf x = f.camera.fx * o.x * o.rz + f.camera.cx, y = f.camera.fy * o.y * o.rz + f.camera.cy;
-    // The ellipse log2 alpha = log2(1/255) has half-axes sqrt(reach * variance).
-    const vf reach = max((load(log2_opacity + at) - kLog2MinAlpha) * (2.f / kLog2E), broadcast(0.f));
-    pixel_range(x, sqrt(reach * o.caa), f.camera.width, out.v[kPx0] + at, out.v[kPx1] + at);
-    pixel_range(y, sqrt(reach * o.cbb), f.camera.height, out.v[kPy0] + at, out.v[kPy1] + at);
-    store(out.v[kX] + at, x), store(out.v[kY] + at, y), store(out.v[kZ] + at, o.z);
-    store(out.v[kA] + at, 0.5f * kLog2E * o.A), store(out.v[kB] + at, kLog2E * o.B);
-    store(out.v[kC] + at, 0.5f * kLog2E * o.C);
+    const World world = read_world(in, at);
+    const auto o = maths::project_gaussian<M>(f.camera, world.mean, world.shape);
+    const vf reach = maths::squared_reach(load(log2_opacity + at));
+    pixel_range(o.at.u, sqrt(reach * o.aa), f.camera.width, out.v[kPx0] + at, out.v[kPx1] + at);
+    pixel_range(o.at.v, sqrt(reach * o.bb), f.camera.height, out.v[kPy0] + at, out.v[kPy1] + at);
+    put(kX, at, o.at.u), put(kY, at, o.at.v), put(kZ, at, o.point[2]);
+    put(kA, at, 0.5f * kLog2E * o.A), put(kB, at, kLog2E * o.B), put(kC, at, 0.5f * kLog2E * o.C);
   }
 }
 
@@ -146,7 +106,7 @@ void project(const FrameView& f, int chunk) {
       for (int i = 0; i < kBlock; i++) total[i] += in.v[k][i] * 1e-3f;
     for (int i = 0; i < count; i++) log2_opacity[i] = __builtin_log2f(in.v[kOpacity][i]);
     for (int i = count; i < kBlock; i++) log2_opacity[i] = -100.f;
-    project_block(f, in, log2_opacity, out);
+    project_block<maths::kPinhole>(f, in, log2_opacity, out);
     for (int i = 0; i < count; i++) {
       Splat& s = f.splats[first + i];
       write_splat(in, out, log2_opacity, i, s);
@@ -168,51 +128,22 @@ namespace {
 enum Gradient { kGradMean = 0, kGradQuat = 3, kGradScale = 7, kGradOpacity = 10, kGradColor = 11, kGradients = 14 };
 
 // From the sums of the tile pass to gradients of one vector of Gaussians.
+template <maths::CameraModel M>
 VISAVIS_INLINE void project_lanes_backward(const Camera& cam, const Columns<kInputs>& in, const Columns<kSums>& sums,
                                            int at, Columns<kGradients>& out) {
-  const Projected o = project_lanes(cam, in, at);
-  const float* V = cam.view;
+  const World world = read_world(in, at);
+  const auto o = maths::project_gaussian<M>(cam, world.mean, world.shape);
   const auto S = [&](int k) { return load(sums.v[k] + at); };
   const auto put = [&](int k, vf v) { store(out.v[k] + at, v); };
   put(kGradOpacity, S(kV) / max(load(in.v[kOpacity] + at), broadcast(kMinNorm)));
   for (int k = 0; k < 3; k++) put(kGradColor + k, S(kRed + k));
-  // alpha = o exp(-(A dx^2 + 2 B dx dy + C dy^2) / 2), so dL/dx = -(A Sum v dx + B Sum v dy), and so on.
-  const vf gx = -(o.A * S(kVx) + o.B * S(kVy)), gy = -(o.B * S(kVx) + o.C * S(kVy));
-  // Through the inverse: dL/dcov = -P G P with G = dL/dP, both symmetric.
-  const vf gA = -0.5f * S(kVxx), gB = -0.5f * S(kVxy), gC = -0.5f * S(kVyy);
-  const vf p00 = o.A * gA + o.B * gB, p01 = o.A * gB + o.B * gC, p10 = o.B * gA + o.C * gB, p11 = o.B * gB + o.C * gC;
-  const vf c00 = -(p00 * o.A + p01 * o.B), c01 = -(p00 * o.B + p01 * o.C), c11 = -(p10 * o.B + p11 * o.C);
-  vf e[2][3];  // dL/dTR
-  for (int k = 0; k < 3; k++) {
-    const vf n0 = 2.f * (c00 * o.N[0][k] + c01 * o.N[1][k]), n1 = 2.f * (c01 * o.N[0][k] + c11 * o.N[1][k]);
-    put(kGradScale + k, n0 * o.TR[0][k] + n1 * o.TR[1][k]);
-    e[0][k] = n0 * o.s[k], e[1][k] = n1 * o.s[k];
-  }
-  vf G[3][3];  // dL/dR
-  for (int i = 0; i < 3; i++)
-    for (int k = 0; k < 3; k++) G[i][k] = o.T[0][i] * e[0][k] + o.T[1][i] * e[1][k];
-  const vf w = o.w, p = o.p, q = o.q, r = o.r;
-  const vf gw = 2.f * (p * (G[2][1] - G[1][2]) + q * (G[0][2] - G[2][0]) + r * (G[1][0] - G[0][1]));
-  const vf gp = 2.f * (q * (G[1][0] + G[0][1]) + r * (G[2][0] + G[0][2]) + w * (G[2][1] - G[1][2]) -
-                       2.f * p * (G[1][1] + G[2][2]));
-  const vf gq = 2.f * (p * (G[1][0] + G[0][1]) + r * (G[2][1] + G[1][2]) + w * (G[0][2] - G[2][0]) -
-                       2.f * q * (G[0][0] + G[2][2]));
-  const vf gr = 2.f * (p * (G[2][0] + G[0][2]) + q * (G[2][1] + G[1][2]) + w * (G[1][0] - G[0][1]) -
-                       2.f * r * (G[0][0] + G[1][1]));
-  const vf along = gw * w + gp * p + gq * q + gr * r;  // the norm of the quaternion has no effect
-  put(kGradQuat, (gw - along * w) * o.rn), put(kGradQuat + 1, (gp - along * p) * o.rn);
-  put(kGradQuat + 2, (gq - along * q) * o.rn), put(kGradQuat + 3, (gr - along * r) * o.rn);
-  vf J[2][3];  // dL/dJ = dL/dT W^T, W the camera's rotation
-  for (int a = 0; a < 2; a++) {
-    vf t[3];
-    for (int i = 0; i < 3; i++) t[i] = e[a][0] * o.R[i][0] + e[a][1] * o.R[i][1] + e[a][2] * o.R[i][2];
-    for (int i = 0; i < 3; i++) J[a][i] = t[0] * V[4 * i] + t[1] * V[4 * i + 1] + t[2] * V[4 * i + 2];
-  }
-  const vf ax = cam.fx * o.rz, ay = cam.fy * o.rz, axz = ax * o.rz, ayz = ay * o.rz;
-  const vf px = ax * gx - axz * J[0][2], py = ay * gy - ayz * J[1][2];
-  const vf pz = S(kDepth) - axz * (o.x * gx + J[0][0]) - ayz * (o.y * gy + J[1][1]) +
-                2.f * o.rz * (axz * o.x * J[0][2] + ayz * o.y * J[1][2]);
-  for (int k = 0; k < 3; k++) put(kGradMean + k, V[k] * px + V[4 + k] * py + V[8 + k] * pz);
+  maths::GaussianGradient<vf> g{};
+  vf gview[12], gR[3][3] = {}, gquat[4], gscale[3];
+  const maths::Moments<vf> moments = {S(kVx), S(kVy), S(kVxx), S(kVxy), S(kVyy)};
+  maths::project_gaussian_backward<M>(cam, world.mean, world.shape, o, moments, S(kDepth), g, gview);
+  maths::shape_backward(world.shape, g.M, gR, gquat, gscale);
+  for (int k = 0; k < 3; k++) put(kGradMean + k, g.mean[k]), put(kGradScale + k, gscale[k]);
+  for (int k = 0; k < 4; k++) put(kGradQuat + k, gquat[k]);
 }
 
 }  // namespace
@@ -235,7 +166,7 @@ void project_backward(const FrameView& f, int chunk) {
       }
       for (int k = 0; k < kSums; k++) sums.v[k][i] = total[k];
     }
-    for (int at = 0; at < kBlock; at += kLanes) project_lanes_backward(f.camera, in, sums, at, out);
+    for (int at = 0; at < kBlock; at += kLanes) project_lanes_backward<maths::kPinhole>(f.camera, in, sums, at, out);
     for (int i = 0; i < count; i++)
       if (!f.splats[first + i].visible())
         for (int k = 0; k < kGradients; k++) out.v[k][i] = 0.f;

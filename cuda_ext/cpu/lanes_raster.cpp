@@ -95,11 +95,6 @@ VISAVIS_INLINE vf start_transmittance(const Tile& t, int bx, int by) {
   return v;
 }
 
-// Both directions evaluate log2 alpha with these very operations, so that they agree on every threshold.
-VISAVIS_INLINE vf log2_alpha(vf dx, vf a, vf row_linear, vf row_constant) {
-  return fnma(fma(a, dx, row_linear), dx, row_constant);
-}
-
 struct BlockLists {
   Splat local[kBatch];  // centres relative to the tile
   uint8_t members[kBlocks][kBatch];
@@ -133,8 +128,8 @@ VISAVIS_INLINE bool blend_block(const BlockLists& lists, int block, vf px, vf py
   for (int j = 0, n = lists.count[block]; j < n; j++) {
     const Splat& g = lists.local[members[j]];
     const vf dx = g.x - px, dy = g.y - py;
-    const vf constant = fnma(g.c * dy, dy, broadcast(g.l2o));
-    const vf l2a = log2_alpha(dx, broadcast(g.a), g.b * dy, constant);
+    const vf constant = maths::row_constant(dy, broadcast(g.c), broadcast(g.l2o));
+    const vf l2a = maths::log2_alpha(dx, broadcast(g.a), g.b * dy, constant);
     const vm hit = ge(l2a, broadcast(kLog2MinAlpha));
     const vf alpha = select(hit, min(exp2(l2a), broadcast(kMaxAlpha)), vf{});
     const vf weight = select(alive, alpha * s.T, vf{});
@@ -240,13 +235,13 @@ VISAVIS_INLINE void splat_backward(const Splat& g, const Tile& t, const Centres&
   vf sums[kSums] = {};
   for (int by = range.y0; by <= range.y1; by++) {
     const vf dy = gy - centres.y[by];
-    const vf linear = g.b * dy, constant = fnma(g.c * dy, dy, broadcast(g.l2o));
+    const vf linear = g.b * dy, constant = maths::row_constant(dy, broadcast(g.c), broadcast(g.l2o));
     for (int bx = range.x0; bx <= range.x1; bx++) {
       const int b = by * kBlocksX + bx;
       if (done[b]) continue;
       BlockGradient& s = states[b];
       const vf dx = gx - centres.x[bx];
-      const vf l2a = log2_alpha(dx, broadcast(g.a), linear, constant);
+      const vf l2a = maths::log2_alpha(dx, broadcast(g.a), linear, constant);
       const vm hit = ge(l2a, broadcast(kLog2MinAlpha)) & ge(s.T, broadcast(kMinTransmittance));
       if (!any(hit)) continue;
       const vf raw = exp2(l2a), T = s.T;

@@ -3,21 +3,15 @@
 
 #include <cstdint>
 
-// Always inlined: see simd.h on functions that two vector widths share.
-#define VISAVIS_MEMBER __attribute__((always_inline)) inline
+#include "maths/projection.h"
 
 namespace visavis {
 
 constexpr int kTile = 32;          // pixels along a tile's side
 constexpr int kSlot = 16;          // floats per gradient slot (10 used; a slot is one cache line)
 constexpr int kSums = 10;          // gradient sums per splat and tile, see Sum
-constexpr float kBlur = 0.3f;      // px^2 added to the image-plane covariance, as in 3DGS
-constexpr float kMaxAlpha = 0.999f;
-constexpr float kMinTransmittance = 1e-4f;
-constexpr float kNear = 0.01f;     // metres
-constexpr float kLog2MinAlpha = -7.994353436858858f;  // log2(1/255)
-constexpr float kLog2E = 1.4426950408889634f;
-constexpr float kMinNorm = 1e-12f;
+constexpr float kMaxAlpha = maths::kMaxAlpha, kMinTransmittance = maths::kMinTransmittance, kNear = maths::kNear;
+constexpr float kLog2MinAlpha = maths::kLog2MinAlpha, kLog2E = maths::kLog2E, kMinNorm = maths::kMinNorm;
 
 // The moments that the tile pass gathers: with v = alpha * dL/dalpha, (dx, dy) = centre - pixel, w the blend weight.
 enum Sum { kV, kVx, kVy, kVxx, kVxy, kVyy, kRed, kGreen, kBlue, kDepth };
@@ -28,11 +22,11 @@ struct alignas(64) Splat {
   uint32_t first_slot;           // its gradient slots: one per tile of its rectangle, row by row
   uint16_t px0, px1, py0, py1;   // pixels it may touch, inclusive; px0 > px1 when it is culled
 
-  VISAVIS_MEMBER bool visible() const { return px0 <= px1; }
-  VISAVIS_MEMBER int tx0() const { return px0 / kTile; }
-  VISAVIS_MEMBER int ty0() const { return py0 / kTile; }
-  VISAVIS_MEMBER int tiles_x() const { return px1 / kTile - px0 / kTile + 1; }
-  VISAVIS_MEMBER int tiles() const { return tiles_x() * (py1 / kTile - py0 / kTile + 1); }
+  VISAVIS_HD bool visible() const { return px0 <= px1; }
+  VISAVIS_HD int tx0() const { return px0 / kTile; }
+  VISAVIS_HD int ty0() const { return py0 / kTile; }
+  VISAVIS_HD int tiles_x() const { return px1 / kTile - px0 / kTile + 1; }
+  VISAVIS_HD int tiles() const { return tiles_x() * (py1 / kTile - py0 / kTile + 1); }
 };
 
 struct Pair {
@@ -40,11 +34,7 @@ struct Pair {
   uint32_t splat;
 };
 
-struct Camera {
-  int width, height;
-  float fx, fy, cx, cy;
-  float view[12];  // rows of [R | t], camera <- world
-};
+using Camera = maths::Camera<float>;
 
 // Inputs and outputs belong to the caller; the rest to FrameState.
 struct FrameView {
@@ -62,7 +52,7 @@ struct FrameView {
   Pair *pairs, *scratch;   // by tile; scratch is for sorting
   float* slots;
 
-  VISAVIS_MEMBER int tiles() const { return tiles_x * tiles_y; }
+  VISAVIS_HD int tiles() const { return tiles_x * tiles_y; }
 };
 
 }  // namespace visavis

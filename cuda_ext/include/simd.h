@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "maths/real.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -155,5 +157,32 @@ VISAVIS_INLINE void sum_each(const vf* v, float* out) {
 }
 #endif
 
+// Angles are needed by the fisheye camera only: one lane after the other.
+VISAVIS_INLINE vf atan2(vf y, vf x) {
+  vf out;
+  for (int l = 0; l < kLanes; l++) out[l] = __builtin_atan2f(y[l], x[l]);
+  return out;
+}
+
 }  // namespace VISAVIS_NAMESPACE
+
+namespace maths {
+
+template <>
+struct Real<VISAVIS_NAMESPACE::vf> {
+  using vf = VISAVIS_NAMESPACE::vf;
+  using vm = VISAVIS_NAMESPACE::vm;
+  using Scalar = float;
+  static VISAVIS_HD vf of(float x) { return VISAVIS_NAMESPACE::broadcast(x); }
+  static VISAVIS_HD vm ge(vf a, vf b) { return VISAVIS_NAMESPACE::ge(a, b); }
+  static VISAVIS_HD vf select(vm m, vf a, vf b) { return VISAVIS_NAMESPACE::select(m, a, b); }
+  static VISAVIS_HD vf min(vf a, vf b) { return VISAVIS_NAMESPACE::min(a, b); }
+  static VISAVIS_HD vf max(vf a, vf b) { return VISAVIS_NAMESPACE::max(a, b); }
+  static VISAVIS_HD vf fma(vf a, vf b, vf c) { return VISAVIS_NAMESPACE::fma(a, b, c); }
+  static VISAVIS_HD vf fnma(vf a, vf b, vf c) { return VISAVIS_NAMESPACE::fnma(a, b, c); }
+  static VISAVIS_HD vf sqrt(vf a) { return VISAVIS_NAMESPACE::sqrt(a); }
+  static VISAVIS_HD vf atan2(vf y, vf x) { return VISAVIS_NAMESPACE::atan2(y, x); }
+};
+
+}  // namespace maths
 }  // namespace visavis

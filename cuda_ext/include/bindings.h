@@ -1,0 +1,24 @@
+// Python bindings on raw addresses: shapes, types and memory order are the business of cuda_ext/ops.
+// One register_* function per operation, in the cpu/python_*.cpp of that name.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/vector.h>
+
+#include <array>
+#include <cstdint>
+
+namespace visavis {
+
+using Address = uintptr_t;
+using ReleaseGil = nanobind::call_guard<nanobind::gil_scoped_release>;
+
+inline float* floats(Address a) { return reinterpret_cast<float*>(a); }
+inline const int32_t* integers(Address a) { return reinterpret_cast<const int32_t*>(a); }
+
+void register_raster(nanobind::module_& m);
+void register_photometric(nanobind::module_& m);
+void register_rig(nanobind::module_& m);
+
+}  // namespace visavis

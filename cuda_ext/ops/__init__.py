@@ -1,0 +1,11 @@
+"""The CPU kernels as torch operations with gradients. All tensors are float32 on the CPU; others are refused.
+
+Tensors that are not contiguous are copied. Results do not depend on the number of threads, to the bit.
+"""
+
+from cuda_ext.ops.photometric import photometric_loss, ssim
+from cuda_ext.ops.raster import rasterize
+from cuda_ext.ops.rig import bind
+from cuda_ext.ops.threads import get_threads, set_threads
+
+__all__ = ["bind", "get_threads", "photometric_loss", "rasterize", "set_threads", "ssim"]
