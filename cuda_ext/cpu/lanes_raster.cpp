@@ -12,6 +12,7 @@ constexpr int kBlockW = kLanes >= 8 ? 4 : 2;
 constexpr int kBlockH = kLanes / kBlockW;
 constexpr int kBlocksX = kTile / kBlockW, kBlocksY = kTile / kBlockH, kBlocks = kBlocksX * kBlocksY;
 constexpr int kBatch = 128;  // splats handed out to the blocks at a time
+constexpr int kAhead = 16;   // splats are fetched this many before their turn: they lie all over the memory
 
 // Stable radix sort, 8 bits per pass, of keys relative to the tile's nearest; the result ends in `pairs`.
 void sort_pairs(Pair* pairs, Pair* scratch, uint32_t count) {
@@ -105,9 +106,12 @@ struct BlockState {
   vf T, red, green, blue, weight, depth;
 };
 
-VISAVIS_INLINE void hand_out(const FrameView& f, const Tile& t, const Pair* pairs, int count, BlockLists& lists) {
+// `end` bounds the tile's pairs.
+VISAVIS_INLINE void hand_out(const FrameView& f, const Tile& t, const Pair* pairs, int count, const Pair* end,
+                             BlockLists& lists) {
   memset(lists.count, 0, sizeof lists.count);
   for (int i = 0; i < count; i++) {
+    if (pairs + i + kAhead < end) __builtin_prefetch(f.splats + pairs[i + kAhead].splat);
     Splat& s = lists.local[i];
     s = f.splats[pairs[i].splat];
     s.x -= t.x0, s.y -= t.y0;
@@ -189,7 +193,7 @@ void raster(const FrameView& f, int tile) {
     remaining += !done[b];
   }
   for (int start = 0; start < count && remaining; start += kBatch) {
-    hand_out(f, t, pairs + start, imin(kBatch, count - start), lists);
+    hand_out(f, t, pairs + start, imin(kBatch, count - start), pairs + count, lists);
     for (int b = 0; b < kBlocks; b++) {
       if (done[b] || lists.count[b] == 0) continue;
       done[b] = blend_block(lists, b, centres.x[b % kBlocksX], centres.y[b / kBlocksX], states[b]);
@@ -283,6 +287,7 @@ VISAVIS_INLINE void tile_backward(const FrameView& f, int tile) {
   }
   const int tx = t.x0 / kTile, ty = t.y0 / kTile;
   for (uint32_t k = f.tile_offsets[tile]; k < f.tile_offsets[tile + 1]; k++) {
+    if (k + kAhead < f.tile_offsets[tile + 1]) __builtin_prefetch(f.splats + f.pairs[k + kAhead].splat);
     const Splat& g = f.splats[f.pairs[k].splat];
     const int64_t at = g.first_slot + (ty - g.ty0()) * g.tiles_x() + (tx - g.tx0());
     float* slot = f.slots + at * kSlot;
