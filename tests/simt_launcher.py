@@ -1,6 +1,6 @@
 """Runs CUDA kernels without a GPU: g++ compiles the very .cu files with `simt/simt.h`, this launches the result.
 
-`SimtLauncher` is a `cuda_ext.cuda_launch.Launcher`, so that the host code of the CUDA backend runs on it unchanged.
+`SimtLauncher` is a `cuda_ext.gpu.launch.Launcher`, so that the host code of the CUDA backend runs on it unchanged.
 """
 
 from __future__ import annotations

@@ -171,6 +171,14 @@ T __shfl_up_sync(unsigned mask, T v, unsigned delta, int width = 32, SIMT_LINE) 
 inline unsigned __ballot_sync(unsigned mask, int p, SIMT_LINE) { return simt::ballot(mask, p != 0, line); }
 inline int __any_sync(unsigned mask, int p, SIMT_LINE) { return simt::ballot(mask, p != 0, line) != 0; }
 inline int __all_sync(unsigned mask, int p, SIMT_LINE) { return simt::ballot(mask, p == 0, line) == 0; }
+template <class T>
+unsigned __match_any_sync(unsigned mask, T v, SIMT_LINE) {
+  const simt::Exchange& all = simt::warp_exchange(mask, simt::to_bits(v), line);
+  unsigned equal = 0;
+  for (unsigned l = 0; l < 32; l++)
+    equal |= (all.lanes >> l & 1 & static_cast<unsigned>(all.values[l] == simt::to_bits(v))) << l;
+  return equal;
+}
 inline unsigned __activemask() { return simt::active_lanes(); }
 
 template <class T>

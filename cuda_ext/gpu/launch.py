@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 
+@runtime_checkable
 class Launcher(Protocol):
     """Launches kernels of `cuda_ext/cuda/*.cu` by name, one after another, on tensors of its device."""
 

@@ -1,0 +1,152 @@
+"""The operations of `cuda_ext.ops` on a GPU: the same functions, the same conventions, on CUDA tensors.
+
+`GpuOps` is written against `Launcher`, so that tests run all of it without a GPU. It has never run on one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from cuda_ext.gpu import raster
+from cuda_ext.gpu.launch import Launcher
+
+MAX_SIDE = 16384
+MAX_ENTRIES = 1 << 28
+"""Tile list entries per call (1 GB): more is taken for a mistake."""
+
+
+def checked(
+    tensor: Any, name: str, shape: tuple[int | None, ...], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """`tensor`, contiguous, after checking what a kernel can't; None in `shape` fits any length."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+    fits = tensor.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, tensor.shape, strict=True))
+    if not fits:
+        want = ", ".join("n" if s is None else str(s) for s in shape)
+        raise ValueError(f"{name}: expected shape ({want}), got {tuple(tensor.shape)}")
+    if tensor.dtype != dtype or tensor.device != device:
+        raise TypeError(f"{name}: expected {dtype} on {device}, got {tensor.dtype} on {tensor.device}")
+    return tensor.contiguous()
+
+
+def _camera_table(intrinsics: list[float], T_camera_world: Any, device: torch.device) -> Float[Tensor, "1 16"]:
+    if not np.isfinite(intrinsics).all():
+        raise ValueError(f"fx, fy, cx, cy: expected finite numbers, got {intrinsics}")
+    matrix = T_camera_world.detach().cpu() if isinstance(T_camera_world, Tensor) else T_camera_world
+    matrix = np.asarray(matrix, np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise ValueError(f"T_camera_world: expected a finite (4, 4) matrix, got shape {matrix.shape}")
+    return torch.tensor([[*intrinsics, *matrix[:3].ravel().tolist()]], dtype=torch.float32, device=device)
+
+
+def _project(launcher: Launcher, scene: raster.Scene, views: raster.Views) -> raster.Projected:
+    """Projects with lists that are long enough. Looks at the outcome, hence waits for the device."""
+    capacity = raster.default_capacity(scene.count)
+    for _ in range(2):
+        projected = raster.project(launcher, scene, views, capacity)
+        needed, bad = torch.stack([projected.needed.amax(), projected.bad.amax()]).tolist()
+        if bad:
+            raise ValueError(f"{bad} of {scene.count} Gaussians hold a NaN or infinity")
+        if needed <= capacity:
+            return projected
+        if needed * views.count > MAX_ENTRIES:
+            raise ValueError(
+                f"the Gaussians cover too much: expected at most {MAX_ENTRIES} tile entries, got {needed * views.count}"
+            )
+        capacity = needed
+    raise AssertionError("the number of tile entries changed between two equal passes")
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, means, quats, scales, opacities, colors, pose, launcher, views):
+        scene = raster.Scene(means, quats, scales, opacities)
+        projected = _project(launcher, scene, views)
+        images = raster.draw(launcher, projected, colors, views)
+        outputs = images.values[0], images.alpha[0], images.depth[0]
+        ctx.save_for_backward(means, quats, scales, opacities, colors, *outputs)
+        ctx.launcher, ctx.views, ctx.projected = launcher, views, projected
+        ctx.set_materialize_grads(False)
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_values, grad_alpha, grad_depth):
+        *inputs, colors, values, alpha, depth = ctx.saved_tensors
+        images = raster.Images(values[None], alpha[None], depth[None])
+        grad_values = torch.zeros_like(values) if grad_values is None else grad_values
+        slopes = (
+            grad_values.contiguous()[None],
+            *(None if g is None else g.contiguous()[None] for g in (grad_alpha, grad_depth)),
+        )
+        sums = raster.draw_backward(ctx.launcher, ctx.projected, colors, ctx.views, images, slopes)
+        with_pose = ctx.needs_input_grad[5]
+        gradients, rows = raster.project_backward(
+            ctx.launcher, raster.Scene(*inputs), ctx.views, ctx.projected.rects, sums, with_views=with_pose
+        )
+        grad_pose = None if rows is None else torch.cat([rows.view(3, 4), torch.zeros_like(rows[:, :4])])
+        return *gradients, raster.values_backward(ctx.launcher, sums, colors), grad_pose, None, None
+
+
+class GpuOps:
+    """The backend "cuda"; `launcher_of` finds who launches on a tensor's device."""
+
+    def __init__(self, launcher_of: Callable[[torch.device], Launcher]) -> None:
+        self._launcher_of = launcher_of
+
+    def _launcher(self, tensor: Any, name: str) -> Launcher:
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+        return self._launcher_of(tensor.device)
+
+    def rasterize(
+        self,
+        means: Float[Tensor, "n 3"],
+        quats_wxyz: Float[Tensor, "n 4"],
+        scales: Float[Tensor, "n 3"],
+        opacities: Float[Tensor, " n"],
+        colors: Float[Tensor, "n c"],
+        *,
+        width: int,
+        height: int,
+        fx: float,
+        fy: float,
+        cx: float,
+        cy: float,
+        T_camera_world: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
+        model: int = 0,
+    ) -> tuple[Float[Tensor, "h w c"], Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+        """See `cuda_ext.ops.rasterize`; `colors` may have 1 to 32 channels. Waits once for the device.
+
+        Gradients reach `T_camera_world` too if it is a tensor that asks for them: those of its upper three rows, each
+        entry as if it were independent.
+
+        Raises:
+            ValueError: wrong shapes, an empty or too large image, a NaN or infinity, too many tile entries.
+            TypeError: wrong dtype or device.
+        """
+        launcher = self._launcher(means, "means")
+        device, n = launcher.device, means.shape[0] if means.ndim == 2 else None
+        if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+            raise ValueError(f"image size: expected 1..{MAX_SIDE} pixels a side, got {width} x {height}")
+        inputs = (
+            checked(means, "means", (n, 3), device),
+            checked(quats_wxyz, "quats_wxyz", (n, 4), device),
+            checked(scales, "scales", (n, 3), device),
+            checked(opacities, "opacities", (n,), device),
+            checked(colors, "colors", (n, None), device),
+        )
+        if not 1 <= inputs[-1].shape[1] <= raster.CHANNELS[-1]:
+            raise ValueError(f"colors: expected 1..{raster.CHANNELS[-1]} channels, got {inputs[-1].shape[1]}")
+        table = _camera_table([float(fx), float(fy), float(cx), float(cy)], T_camera_world, device)
+        views = raster.Views(table, int(width), int(height), model)
+        pose = T_camera_world if isinstance(T_camera_world, Tensor) else None
+        return _Rasterize.apply(*inputs, pose, launcher, views)  # pyright: ignore[reportReturnType]
