@@ -35,19 +35,6 @@ def matrix_to_axis_angle(R: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
     return q[..., 1:] * torch.where(sine < 1e-6, 2.0 / q[..., :1].clamp(min=0.5), angle / sine.clamp(min=1e-12))
 
 
-def quat_multiply(a: Float[Tensor, "*#b 4"], b: Float[Tensor, "*#b 4"]) -> Float[Tensor, "... 4"]:
-    """Hamilton product of wxyz quaternions: the rotation b, then a."""
-    aw, ax, ay, az = a.unbind(-1)
-    bw, bx, by, bz = b.unbind(-1)
-    parts = [
-        aw * bw - ax * bx - ay * by - az * bz,
-        aw * bx + ax * bw + ay * bz - az * by,
-        aw * by - ax * bz + ay * bw + az * bx,
-        aw * bz + ax * by - ay * bx + az * bw,
-    ]
-    return torch.stack(parts, -1)
-
-
 def quat_to_matrix(q: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
     """Rotation of a wxyz quaternion, which is normalised first."""
     w, x, y, z = torch.nn.functional.normalize(q, dim=-1).unbind(-1)

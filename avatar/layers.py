@@ -14,11 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from avatar.driving import DrivenFrame
-from avatar.geometry import quat_multiply
 from avatar.head.model import HeadModel
-from avatar.rig import posed_vertices
 from avatar.types import Gaussians
 from cuda_ext import ops
+from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso
 
 
 @dataclass(frozen=True)
@@ -44,17 +43,6 @@ class HeadLayer:
     hang_axes: Float[Tensor, "n 3 3"]
     """Local to world axes in the frame where `hang` was decided. Not optimised."""
 
-    def gaussians(
-        self, vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], features: Float[Tensor, " k"]
-    ) -> Gaussians:
-        """World Gaussians on posed vertices."""
-        local = self.means + self.map_means @ features
-        turning = local * (1 - self.hang[:, None])
-        means, quats = ops.bind(vertices, faces.int(), self.triangles, self.barycentrics, turning, self.quats)
-        means = means + (self.hang_axes @ (local * self.hang[:, None])[..., None])[..., 0]
-        opacities = torch.sigmoid(self.opacity_logits + self.map_opacities @ features)
-        return Gaussians(means, quats, torch.exp(self.log_scales), opacities, self.colors)
-
 
 @dataclass(frozen=True)
 class TorsoLayer:
@@ -68,12 +56,11 @@ class TorsoLayer:
     colors: Float[Tensor, "n 3"]
     map_means: Float[Tensor, "n 3 kt"]
 
-    def gaussians(self, features: Float[Tensor, " kt"], torso: Float[Tensor, "3"]) -> Gaussians:
-        """World Gaussians of one frame; `torso` as in `Motion.torso`."""
+    @staticmethod
+    def moved(points: Float[Tensor, "n 3"], torso: Float[Tensor, "3"]) -> Float[Tensor, "n 3"]:
+        """Where points at rest go with the shoulders; `torso` as in `Motion.torso`."""
         x, y, roll = torso.tolist()
-        means = (self.means + self.map_means @ features) @ _roll_matrix(roll).T + torch.tensor([x, y, 0.0])
-        quats = quat_multiply(torch.tensor([math.cos(roll / 2), 0.0, 0.0, math.sin(roll / 2)]), self.quats)
-        return Gaussians(means, quats, torch.exp(self.log_scales), torch.sigmoid(self.opacity_logits), self.colors)
+        return points @ _roll_matrix(roll).T + torch.tensor([x, y, 0.0])
 
     @staticmethod
     def at_rest(points: Float[Tensor, "n 3"], torso: Float[Tensor, "3"]) -> Float[Tensor, "n 3"]:
@@ -96,9 +83,21 @@ class Layers:
         driven: DrivenFrame,
     ) -> Gaussians:
         """World Gaussians of one frame: the head's, then the torso's; differentiable."""
-        vertices = posed_vertices(model, neutral, driven.params)
-        head = self.head.gaussians(vertices, model.faces, driven.features)
-        return Gaussians.cat([head, self.torso.gaussians(driven.torso_features, driven.torso)])
+        params = driven.params
+        pose = RigPose(
+            params.expression, params.joints, params.rotation, params.translation, driven.features,
+            driven.torso_features, driven.torso,
+        )  # fmt: skip
+        head, torso = self.rig_parts()
+        return Gaussians(*ops.rig(rig_mesh(model, neutral), pose, head, torso))
+
+    def rig_parts(self) -> tuple[RigHead, RigTorso]:
+        """The layers as the rig kernel takes them."""
+        head, torso = (
+            kind(*(getattr(layer, name) for name in kind._fields))
+            for kind, layer in ((RigHead, self.head), (RigTorso, self.torso))
+        )
+        return head, torso  # pyright: ignore[reportReturnType]
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors under flat names such as `head.means`."""
@@ -127,6 +126,11 @@ class Layers:
             replace(self.head, colors=self.head.colors.clamp(0, 1)),
             replace(self.torso, colors=self.torso.colors.clamp(0, 1)),
         )
+
+
+def rig_mesh(model: HeadModel, neutral: Float[Tensor, "v 3"]) -> RigMesh:
+    """One person's head as the rig kernel takes it."""
+    return RigMesh(neutral, model.expression_basis, model.faces.int(), model.joint_regressor, model.skin_weights)
 
 
 def _roll_matrix(angle: float) -> Float[Tensor, "3 3"]:

@@ -1,1 +1,1 @@
-"""Kernels: rasterise Gaussians, image losses, mesh binding. `ops` is native, `reference` its twin in plain torch."""
+"""Kernels: rasterise Gaussians, image losses, rigged heads. `ops` is native, `reference` its twin in plain torch."""

@@ -1,7 +1,7 @@
 """Which rasteriser runs: a registry of backends that say for themselves whether they can run here, and why not.
 
 Native code is loaded on first use, once. A backend is a module with the functions `rasterize`, `photometric_loss`,
-`ssim` and `bind` (signatures: `cuda_ext.ops`).
+`ssim` and `rig` (signatures: `cuda_ext.ops`).
 """
 
 from __future__ import annotations

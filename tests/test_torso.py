@@ -25,12 +25,6 @@ def motion():
     return talking_motion(FRAMES)
 
 
-def torso_layer(points: torch.Tensor) -> TorsoLayer:
-    n = len(points)
-    quats = torch.eye(4)[:1].repeat(n, 1)
-    return TorsoLayer(points, quats, torch.zeros(n, 3), torch.zeros(n), torch.zeros(n, 3), torch.zeros(n, 3, 12))
-
-
 def test_tracked_shoulders_move_points_as_the_pixels_moved(motion):
     rng = np.random.default_rng(0)
     cloth = cv2.GaussianBlur(rng.uniform(0, 255, (HEIGHT, WIDTH, 3)), (0, 0), 3)
@@ -54,9 +48,8 @@ def test_tracked_shoulders_move_points_as_the_pixels_moved(motion):
     rest = np.c_[(seen - [CAMERA.cx, CAMERA.cy]) / CAMERA.fx * depth, np.full(3, depth)]
     reference = int(np.abs(torso).sum(1).argmin())
     to_reference = np.linalg.inv(np.vstack([truth[reference], [0, 0, 1]]))
-    layer = torso_layer(torch.from_numpy(rest).float())
     for i in range(0, FRAMES, 7):
-        moved = layer.gaussians(torch.zeros(12), torch.from_numpy(torso[i])).means.numpy()
+        moved = TorsoLayer.moved(torch.from_numpy(rest).float(), torch.from_numpy(torso[i])).numpy()
         step = np.vstack([truth[i], [0, 0, 1]]) @ to_reference
         expected = seen @ step[:2, :2].T + step[:2, 2]
         assert np.abs(CAMERA.project(moved) - expected).max() < 0.6, i
@@ -74,8 +67,7 @@ def test_no_shoulders_no_guess(motion):
 def test_at_rest_undoes_the_movement():
     points = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
     move = torch.tensor([0.03, -0.02, 0.1])
-    layer = torso_layer(TorsoLayer.at_rest(points, move))
-    torch.testing.assert_close(layer.gaussians(torch.zeros(12), move).means, points)
+    torch.testing.assert_close(TorsoLayer.moved(TorsoLayer.at_rest(points, move), move), points)
 
 
 def test_drivers_without_shoulders_get_them_from_the_head():

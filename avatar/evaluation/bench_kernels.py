@@ -10,21 +10,23 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from avatar.evaluation.bench_scenes import HEAD_HEIGHT, HEAD_SEMI_AXES, rigged_head, splat_scales
 from avatar.types import Camera, Gaussians
 from cuda_ext import ops, reference
 from cuda_ext.backends import native
+from cuda_ext.rig_types import RigHead, RigPose, RigTorso
 
-HEAD_SEMI_AXES = np.array([0.075, 0.110, 0.095])
-HEAD_HEIGHT = 0.22
 CAMERA_DISTANCE = 0.6
 MIN_SECONDS = 0.6
 MIN_REPEATS = 7
-_CORNER_STEPS = ((0, 4_500), (1, 1_500), (1_500, 4_500))
+
+Part = TypeVar("Part", RigPose, RigHead, RigTorso)
 
 
 def head_scene(n: int, size: int, seed: int = 0) -> tuple[Gaussians, Camera]:
@@ -39,8 +41,7 @@ def head_scene(n: int, size: int, seed: int = 0) -> tuple[Gaussians, Camera]:
     means = directions * (HEAD_SEMI_AXES + rng.uniform(-0.003, 0.003, (n, 1)))
     normals = directions / HEAD_SEMI_AXES
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    scales = HEAD_HEIGHT * np.exp(rng.uniform(np.log(0.005), np.log(0.015), (n, 3))) * np.sqrt(10_000 / n)
-    scales[:, 2] *= 0.5
+    scales = splat_scales(n, rng, n)
     tangents = np.cross(normals, rng.normal(size=(n, 3)))
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
     axes = np.stack([tangents, np.cross(normals, tangents), normals], axis=2)
@@ -123,25 +124,27 @@ def _ssim_case() -> Case:
     return Case("ssim 512", step(ops), "reference (torch)", step(reference))
 
 
-def _bind_case(n: int = 50_000) -> Case:
-    generator = torch.Generator().manual_seed(3)
-    vertices = torch.randn(4_500, 3, generator=generator).requires_grad_()
-    # Three different corners: a vertex, one less than a third of the way round, and one beyond that.
-    first, second, third = (torch.randint(*span, (9_000,), generator=generator) for span in _CORNER_STEPS)
-    corners = torch.stack([first, first + second, first + third], dim=1) % 4_500
-    faces, triangles = corners.int(), torch.randint(0, 9_000, (n,), generator=generator, dtype=torch.int32)
-    means = torch.randn(n, 3, generator=generator).requires_grad_()
-    quats = torch.randn(n, 4, generator=generator).requires_grad_()
-    weights = torch.rand(n, 3, generator=generator)
-    slopes = (torch.randn(n, 3, generator=generator), torch.randn(n, 4, generator=generator))
+def _rig_cases(n: int = 50_000) -> list[Case]:
+    scene = mesh, pose, head, torso = rigged_head(n)
+    slopes = [torch.randn_like(t) for t in ops.rig(*scene)]
+    learned = (mesh, _learned(pose), _learned(head), _learned(torso))
+    leaves = [t for part in learned for t in part if t.requires_grad]
+
+    def forward(backend):
+        return torch.no_grad()(lambda: backend.rig(*scene))
 
     def step(backend):
-        leaves = (vertices, means, quats)
-        return lambda: torch.autograd.grad(
-            backend.bind(vertices, faces, triangles, weights, means, quats), leaves, slopes
-        )
+        return lambda: torch.autograd.grad(backend.rig(*learned), leaves, slopes, allow_unused=True)
 
-    return Case("bind 50k", step(ops), "reference (torch)", step(reference))
+    return [
+        Case("rig 50k", forward(ops), "reference (torch)", forward(reference)),
+        Case("rig_fwd_bwd 50k", step(ops), "reference (torch)", step(reference)),
+    ]
+
+
+def _learned(part: Part) -> Part:
+    """The same tensors as leaves of a graph."""
+    return type(part)(*(t.clone().requires_grad_(t.is_floating_point()) for t in part))
 
 
 def _milliseconds(run: Callable[[], object]) -> np.ndarray:
@@ -182,7 +185,7 @@ def run(threads: list[int]) -> list[dict]:
         but "raster_fwd" are forward and backward, and all include the torch wrapper; "ssim" is the loss with its L1.
     """
     kernel_threads, torch_threads = ops.get_threads(), torch.get_num_threads()
-    cases = [*_raster_cases(), _ssim_case(), _bind_case()]
+    cases = [*_raster_cases(), _ssim_case(), *_rig_cases()]
     rows = []
     try:
         for count in threads:

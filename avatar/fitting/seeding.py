@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -173,17 +172,14 @@ class Seeder:
         torso = torch.as_tensor(self.motion.torso)
         means = TorsoLayer.at_rest(torch.from_numpy(points).float(), torso[self.reference])
         sigma = self._pixel_sigma(len(pixels), n, depth)
-        layer = TorsoLayer(
+        return TorsoLayer(
             means=means,
             quats=torch.eye(4)[:1].repeat(n, 1),
             log_scales=torch.from_numpy(np.repeat(np.log(sigma)[:, None], 3, 1)).float(),
             opacity_logits=torch.full((n,), _logit(0.6)),
-            colors=torch.zeros(n, 3),
+            colors=self._colors(lambda index: (TorsoLayer.moved(means, torso[index]), np.ones(n, bool))),
             map_means=torch.zeros(n, 3, self.driving.n_torso_features),
         )
-        no_features = torch.zeros(self.driving.n_torso_features)
-        colors = self._colors(lambda index: (layer.gaussians(no_features, torso[index]).means, np.ones(n, bool)))
-        return replace(layer, colors=colors)
 
     def _bound(self, triangles, barycentrics, local, log_scales, opacity: float, hang) -> dict[str, Tensor]:
         n, k = len(triangles), self.driving.n_features

@@ -1,44 +1,64 @@
 #include <stdexcept>
 
 #include "bindings.h"
-#include "rig.h"
+#include "rig_arguments.h"
 
 namespace nb = nanobind;
 
 namespace visavis {
 namespace {
 
-Mesh mesh_of(Address vertices, Address faces, int vertex_count, int face_count) {
-  return {floats(vertices), integers(faces), vertex_count, face_count};
-}
+// One posed head and what its backward pass needs.
+class Rig {
+ public:
+  void forward(const MeshArguments& mesh, const PoseArguments& pose, const HeadArguments& head,
+               const TorsoArguments& torso, std::array<Address, 5> world) {
+    RigView& v = state_.view;
+    v = RigView{};
+    set_rig_inputs(mesh, pose, head, torso, v);
+    if (const char* what = rig_index_error(v.mesh, v.sets[0])) throw std::out_of_range(what);
+    v.world = world_of(world);
+    const float* const features[2] = {floats(pose.addresses[4]), floats(pose.addresses[5])};
+    state_.forward(features, floats(pose.addresses[6]));
+  }
+
+  // `pose_gradient` as the pose, but gradients; 0 in front means that nobody asks for the head's part or for the
+  // features' part.
+  void backward(std::array<Address, 5> world_gradients, std::array<Address, 7> head, std::array<Address, 6> torso,
+                std::array<Address, 7> pose_gradient) {
+    RigView& v = state_.view;
+    v.world_gradients = world_of(world_gradients);
+    v.sets[0].gradients = head_tensors(head);
+    v.sets[1].gradients = torso_tensors(torso);
+    const RigPoseGradient pose{floats(pose_gradient[0]), floats(pose_gradient[1]), floats(pose_gradient[2]),
+                               floats(pose_gradient[3])};
+    const RigFeatureGradient features{floats(pose_gradient[4]), floats(pose_gradient[5]), floats(pose_gradient[6])};
+    state_.backward(pose.expression ? &pose : nullptr, features.head ? &features : nullptr);
+  }
+
+  size_t bytes() const { return state_.bytes(); }
+
+ private:
+  RigState state_;
+};
 
 }  // namespace
 
 void register_rig(nb::module_& m) {
-  m.def("frame_floats", [] { return kFrame; });
-  m.def(
-      "bind",
-      [](std::array<Address, 2> mesh, std::array<int, 2> mesh_counts, std::array<Address, 2> binding, int count,
-         std::array<Address, 2> locals, Address frames, std::array<Address, 2> out) {
-        const Mesh me = mesh_of(mesh[0], mesh[1], mesh_counts[0], mesh_counts[1]);
-        const Binding bi{integers(binding[0]), floats(binding[1]), count};
-        if (const char* what = check_indices(me, bi)) throw std::out_of_range(what);
-        triangle_frames(me, floats(frames));
-        bind(me, bi, floats(frames), floats(locals[0]), floats(locals[1]), floats(out[0]), floats(out[1]));
-      },
-      ReleaseGil(), nb::arg("mesh"), nb::arg("mesh_counts"), nb::arg("binding"), nb::arg("count"), nb::arg("locals"),
-      nb::arg("frames"), nb::arg("out"));
-  m.def(
-      "bind_backward",
-      [](Address faces, std::array<int, 2> mesh_counts, std::array<Address, 2> binding, int count, Address frames,
-         std::array<Address, 2> grad_out, std::array<Address, 3> grad_in) {
-        const Mesh me = mesh_of(0, faces, mesh_counts[0], mesh_counts[1]);
-        const Binding bi{integers(binding[0]), floats(binding[1]), count};
-        bind_backward(me, bi, floats(frames), floats(grad_out[0]), floats(grad_out[1]), floats(grad_in[0]),
-                      floats(grad_in[1]), floats(grad_in[2]));
-      },
-      ReleaseGil(), nb::arg("faces"), nb::arg("mesh_counts"), nb::arg("binding"), nb::arg("count"), nb::arg("frames"),
-      nb::arg("grad_out"), nb::arg("grad_in"));
+  nb::class_<Rig>(m, "Rig")
+      .def(nb::init<>())
+      .def(
+          "forward",
+          [](Rig& rig, const std::array<Address, 5>& mesh, std::array<int, 3> mesh_counts, std::array<Address, 7> pose,
+             std::array<Address, 11> head, std::array<int, 2> head_counts, std::array<Address, 6> torso,
+             std::array<int, 2> torso_counts, std::array<Address, 5> world) {
+            rig.forward({mesh, mesh_counts}, {pose}, {head, head_counts}, {torso, torso_counts}, world);
+          },
+          ReleaseGil(), nb::arg("mesh"), nb::arg("mesh_counts"), nb::arg("pose"), nb::arg("head"),
+          nb::arg("head_counts"), nb::arg("torso"), nb::arg("torso_counts"), nb::arg("world"))
+      .def("backward", &Rig::backward, ReleaseGil(), nb::arg("world_gradients"), nb::arg("head"), nb::arg("torso"),
+           nb::arg("pose"))
+      .def("bytes", &Rig::bytes);
 }
 
 }  // namespace visavis

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "frame.h"
+#include "rig.h"
 
 namespace visavis {
 
@@ -26,6 +27,12 @@ struct Kernels {
   double (*loss_rows)(const PhotometricView&, int y0, int y1, float* scratch);
   int64_t (*photometric_scratch)(const PhotometricView&);  // floats that a band of rows needs
   int64_t (*photometric_map)(const PhotometricView&);      // floats of one derivative map
+  void (*rig_vertices)(const RigView&, int chunk);
+  void (*rig_frames)(const RigView&, int chunk);
+  void (*rig_gaussians)(const RigView&, int chunk);
+  void (*rig_gaussians_backward)(const RigView&, int chunk);
+  void (*rig_vertices_backward)(const RigView&, int chunk);
+  double (*rig_expression_backward)(const RigView&, int expression);
 };
 
 const Kernels& kernels();       // the width in use

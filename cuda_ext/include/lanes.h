@@ -15,6 +15,12 @@ double ssim_rows(const PhotometricView& v, int y0, int y1, float* scratch);
 double loss_rows(const PhotometricView& v, int y0, int y1, float* scratch);
 int64_t photometric_scratch(const PhotometricView& v);
 int64_t photometric_map(const PhotometricView& v);
+void rig_vertices(const RigView& f, int chunk);
+void rig_frames(const RigView& f, int chunk);
+void rig_gaussians(const RigView& f, int chunk);
+void rig_gaussians_backward(const RigView& f, int chunk);
+void rig_vertices_backward(const RigView& f, int chunk);
+double rig_expression_backward(const RigView& f, int expression);
 
 }  // namespace VISAVIS_NAMESPACE
 }  // namespace visavis

@@ -5,7 +5,7 @@ Tensors that are not contiguous are copied. Results do not depend on the number 
 
 from cuda_ext.ops.photometric import photometric_loss, ssim
 from cuda_ext.ops.raster import rasterize
-from cuda_ext.ops.rig import bind
+from cuda_ext.ops.rig import rig
 from cuda_ext.ops.threads import get_threads, set_threads
 
-__all__ = ["bind", "get_threads", "photometric_loss", "rasterize", "set_threads", "ssim"]
+__all__ = ["get_threads", "photometric_loss", "rasterize", "rig", "set_threads", "ssim"]

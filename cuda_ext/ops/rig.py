@@ -1,74 +1,90 @@
-"""Gaussians that ride on a mesh."""
+"""From the parameters of a head to Gaussians in the world, in one step."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cuda_ext.backends import native
 from cuda_ext.ops.checks import checked
+from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
+
+_INTEGERS = ("mesh.faces", "head.triangles")
+_LEARNED = slice(2, 9)
+"""Of a head's tensors: neither triangles and barycentrics nor hang and hang_axes."""
 
 
-class _Bind(torch.autograd.Function):
+class _Rig(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, vertices, faces, triangles, barycentrics, local_means, local_quats):
-        means, quats = torch.empty_like(local_means), torch.empty_like(local_quats)
-        frames = torch.empty(faces.shape[0], native().frame_floats())
-        counts, n = [vertices.shape[0], faces.shape[0]], triangles.shape[0]
-        binding = [triangles.data_ptr(), barycentrics.data_ptr()]
-        native().bind(
-            [vertices.data_ptr(), faces.data_ptr()], counts, binding, n,
-            [local_means.data_ptr(), local_quats.data_ptr()], frames.data_ptr(), [means.data_ptr(), quats.data_ptr()],
+    def forward(ctx, *tensors):
+        mesh, pose, head, torso = _parts(tensors)
+        mesh_counts, head_counts, torso_counts = counts(mesh, head, torso)
+        n = head_counts[0] + torso_counts[0]
+        world = tuple(torch.empty(n, *rest) for rest in ((3,), (4,), (3,), (), (3,)))
+        ctx.rig = native().Rig()
+        ctx.rig.forward(
+            addresses(mesh), mesh_counts, addresses(pose), addresses(head), head_counts, addresses(torso),
+            torso_counts, addresses(world),
         )  # fmt: skip
-        ctx.save_for_backward(faces, triangles, barycentrics, frames)
-        ctx.counts = counts
-        return means, quats
+        ctx.save_for_backward(*tensors, *world)  # the rig keeps addresses only
+        ctx.set_materialize_grads(False)
+        return world
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_means, grad_quats):
-        faces, triangles, barycentrics, frames = ctx.saved_tensors
-        grad_means, grad_quats = grad_means.contiguous(), grad_quats.contiguous()
-        grads = (torch.empty(ctx.counts[0], 3), torch.empty_like(grad_means), torch.empty_like(grad_quats))
-        native().bind_backward(
-            faces.data_ptr(), ctx.counts, [triangles.data_ptr(), barycentrics.data_ptr()], triangles.shape[0],
-            frames.data_ptr(), [grad_means.data_ptr(), grad_quats.data_ptr()], [g.data_ptr() for g in grads],
-        )  # fmt: skip
-        return grads[0], None, None, None, grads[1], grads[2]
+    def backward(ctx, *slopes):
+        tensors = ctx.saved_tensors
+        _, pose, head, torso = _parts(tensors[:-5])
+        filled = tuple(
+            torch.zeros_like(w) if g is None else g.contiguous() for w, g in zip(tensors[-5:], slopes, strict=True)
+        )
+        gradients = [[torch.empty_like(t) for t in part] for part in (pose, head[_LEARNED], torso)]
+        first = len(RigMesh._fields)
+        wanted = ctx.needs_input_grad[first : first + len(pose)]
+        places = addresses(tuple(gradients[0]))
+        places = [*(places[:4] if any(wanted[:4]) else [0] * 4), *(places[4:] if any(wanted[4:]) else [0] * 3)]
+        ctx.rig.backward(addresses(filled), addresses(tuple(gradients[1])), addresses(tuple(gradients[2])), places)
+        of_pose = [g if want else None for g, want in zip(gradients[0], wanted, strict=True)]
+        return *[None] * first, *of_pose, None, None, *gradients[1], None, None, *gradients[2]
 
 
-def bind(
-    vertices: Float[Tensor, "v 3"],
-    faces: Int[Tensor, "f 3"],
-    triangles: Int[Tensor, " n"],
-    barycentrics: Float[Tensor, "n 3"],
-    local_means: Float[Tensor, "n 3"],
-    local_quats: Float[Tensor, "n 4"],
-) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]]:
-    """Carry Gaussians from the frames of their mesh triangles to the world: means and quaternions (wxyz).
+def _parts(tensors: tuple[Tensor, ...]) -> tuple[RigMesh, RigPose, RigHead, RigTorso]:
+    rest = iter(tensors)
+    mesh, pose, head, torso = (
+        kind(*(next(rest) for _ in kind._fields)) for kind in (RigMesh, RigPose, RigHead, RigTorso)
+    )
+    return mesh, pose, head, torso  # pyright: ignore[reportReturnType]
 
-    A triangle's frame has x along its first edge and z along its normal. mean = barycentric point + R local_mean,
-    quat = q_triangle * local_quat. Gradients reach `local_means`, `local_quats` and `vertices`, the latter through
-    the barycentric point only: the frame counts as constant. Metres.
+
+def rig(
+    mesh: RigMesh, pose: RigPose, head: RigHead, torso: RigTorso
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"], Float[Tensor, "n 3"], Float[Tensor, " n"], Float[Tensor, "n 3"]]:
+    """Pose a head and its torso: means, quaternions (wxyz), scales, opacities and colours in the world, head first.
+
+    Blendshapes and linear blend skinning act on the mesh; a Gaussian of the head lies at its barycentric point plus its
+    offset (means + map_means @ features) in its triangle's frame, of which the share `hang` keeps its direction in the
+    world; its opacity is sigmoid(opacity_logits + map_opacities @ features). Shapes: `cuda_ext.rig_types`.
+
+    Gradients reach all tensors of head and torso (but for triangles, barycentrics, hang and hang_axes) and all of the
+    pose, exactly: also through the frames of the triangles, which turn when the mesh bends. The mesh gets none.
 
     Raises:
         ValueError: wrong shapes, or an index outside the mesh.
         TypeError: wrong dtype or device (`faces` and `triangles` are int32).
     """
-    n = triangles.shape[0] if isinstance(triangles, Tensor) and triangles.ndim == 1 else None
-    inputs = (
-        checked(vertices, "vertices", (None, 3)),
-        checked(faces, "faces", (None, 3), torch.int32),
-        checked(triangles, "triangles", (n,), torch.int32),
-        checked(barycentrics, "barycentrics", (n, 3)).detach(),
-        checked(local_means, "local_means", (n, 3)),
-        checked(local_quats, "local_quats", (n, 4)),
-    )
+    arrays = {
+        name: checked(array, name, want, torch.int32 if name in _INTEGERS else torch.float32)
+        for name, (array, want) in shapes(mesh, head, torso, pose).items()
+    }
+    ordered = [
+        arrays[f"{part}.{name}"]
+        for part, kind in (("mesh", RigMesh), ("pose", RigPose), ("head", RigHead), ("torso", RigTorso))
+        for name in kind._fields
+    ]
     try:
-        return _Bind.apply(*inputs)  # pyright: ignore[reportReturnType]
+        return _Rig.apply(*ordered)  # pyright: ignore[reportReturnType]
     except IndexError as error:
-        raise ValueError(
-            f"{error}: an index lies outside the mesh of {vertices.shape[0]} vertices and {faces.shape[0]} faces"
-        ) from error
+        v, f = len(mesh.neutral), len(mesh.faces)
+        raise ValueError(f"{error}: an index lies outside the mesh of {v} vertices and {f} faces") from error

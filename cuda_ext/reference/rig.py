@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso
+
 TINY = 1e-12
 
 
@@ -54,17 +56,47 @@ def multiply_quats(p: Float[Tensor, "n 4"], q: Float[Tensor, "n 4"]) -> Float[Te
     return torch.cat([pw * qw - (pv * qv).sum(-1, keepdim=True), pw * qv + qw * pv + torch.linalg.cross(pv, qv)], -1)
 
 
-def bind(
-    vertices: Float[Tensor, "v 3"],
-    faces: Int[Tensor, "f 3"],
-    triangles: Int[Tensor, " n"],
-    barycentrics: Float[Tensor, "n 3"],
-    local_means: Float[Tensor, "n 3"],
-    local_quats: Float[Tensor, "n 4"],
-) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]]:
-    """See `cuda_ext.ops.bind`; here too the frames count as constant."""
-    frames = triangle_frames(vertices.detach(), faces)
-    R, q = frames[triangles.long()], matrix_to_quats(frames)[triangles.long()]
-    corners = vertices[faces[triangles.long()].long()]
-    means = (barycentrics.detach()[..., None] * corners).sum(1) + (R @ local_means[..., None])[..., 0]
-    return means, multiply_quats(q, local_quats)
+def _axis_angle_matrix(v: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
+    x, y, z = v.unbind()
+    o = torch.zeros_like(x)
+    return torch.linalg.matrix_exp(torch.stack([o, -z, y, z, o, -x, -y, x, o]).view(3, 3))
+
+
+def posed_mesh(mesh: RigMesh, pose: RigPose) -> Float[Tensor, "v 3"]:
+    """World vertices: blendshapes, linear blend skinning over head -> neck -> {jaw, eyes}, then the head's pose."""
+    blended = mesh.neutral + torch.einsum("m,mvc->vc", pose.expression, mesh.expression_basis)
+    rest = mesh.joint_regressor @ mesh.neutral
+    neck, *children = (_axis_angle_matrix(v) for v in pose.joints)
+    neck_at = rest[0] - neck @ rest[0]
+    moved = [blended @ neck.T + neck_at]
+    for R, p in zip(children, rest[1:], strict=True):
+        turn = neck @ R
+        moved.append((blended - p) @ turn.T + neck @ p + neck_at)
+    offsets = torch.stack(moved, 1) - blended[:, None]
+    local = blended + (mesh.skin_weights[..., None] * offsets).sum(1)
+    return local @ pose.rotation.T + pose.translation
+
+
+def rig(mesh: RigMesh, pose: RigPose, head: RigHead, torso: RigTorso) -> tuple[Tensor, ...]:
+    """See `cuda_ext.ops.rig`."""
+    vertices, triangles = posed_mesh(mesh, pose), head.triangles.long()
+    frames = triangle_frames(vertices, mesh.faces)
+    local = head.means + head.map_means @ pose.features
+    points = (head.barycentrics[..., None] * vertices[mesh.faces.long()[triangles]]).sum(1)
+    turning, hanging = local * (1 - head.hang[:, None]), local * head.hang[:, None]
+    means = points + torch.einsum("nij,nj->ni", frames[triangles], turning)
+    means = means + torch.einsum("nij,nj->ni", head.hang_axes, hanging)
+    quats = multiply_quats(matrix_to_quats(frames)[triangles], head.quats)
+    x, y, roll = pose.torso.unbind()
+    o = torch.zeros_like(roll)
+    R = torch.stack([roll.cos(), -roll.sin(), o, roll.sin(), roll.cos(), o, o, o, o + 1]).view(3, 3)
+    torso_means = (torso.means + torso.map_means @ pose.torso_features) @ R.T + torch.stack([x, y, o])
+    half = torch.stack([(roll / 2).cos(), o, o, (roll / 2).sin()]).expand_as(torso.quats)
+    logits = head.opacity_logits + head.map_opacities @ pose.features
+    return (
+        torch.cat([means, torso_means]),
+        torch.cat([quats, multiply_quats(half, torso.quats)]),
+        torch.cat([head.log_scales, torso.log_scales]).exp(),
+        torch.cat([logits, torso.opacity_logits]).sigmoid(),
+        torch.cat([head.colors, torso.colors]),
+    )

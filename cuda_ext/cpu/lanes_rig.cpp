@@ -1,0 +1,304 @@
+// Posing a mesh and the Gaussians on it, and the gradient of that. Gaussians are rows in memory and stay rows: what is
+// long (maps of driving features, blendshapes, activations) goes through vectors, the few products of a frame do not.
+#include "lanes.h"
+#include "maths/rig.h"
+
+namespace visavis {
+namespace VISAVIS_NAMESPACE {
+namespace {
+
+constexpr int kGroup = kLanes >= 8 ? kLanes : 4;  // rows of a map that are summed together
+constexpr float kMaxPower = 126.f;
+
+// e^x; NaN where x is not finite, for the rasteriser to refuse.
+VISAVIS_INLINE vf exp_or_nan(vf x) {
+  const vf power = max(broadcast(-kMaxPower), min(broadcast(kMaxPower), x * kLog2E));
+  return fma(x, vf{}, exp2(power));
+}
+
+VISAVIS_INLINE vf sigmoid_or_nan(vf x) { return 1.f / (1.f + exp_or_nan(-x)); }
+
+// out[r] = rows[r] . features for `count` rows of k; `reach` floats may be read from `rows` on. `features` is padded
+// with zeros, so that a vector may reach into the next row. Rows of a group are summed in one order wherever they lie.
+VISAVIS_INLINE void dot_rows(const float* rows, int64_t reach, int count, int k, const float* features, float* out) {
+  for (int first = 0; first < count; first += kGroup) {
+    const int group = imin(kGroup, count - first);
+    vf sums[kGroup] = {};
+    for (int r = 0; r < group; r++) {
+      const int64_t row = (int64_t)(first + r) * k;
+      for (int j = 0; j < k; j += kLanes) {
+        if (row + j + kLanes <= reach) {
+          sums[r] = fma(load(rows + row + j), load(features + j), sums[r]);
+        } else {
+          float part[kLanes] = {};
+          memcpy(part, rows + row + j, sizeof(float) * imin(kLanes, k - j));
+          sums[r] = fma(load(part), load(features + j), sums[r]);
+        }
+      }
+    }
+    float totals[16];
+    sum_each<kGroup>(sums, totals);
+    memcpy(out + first, totals, sizeof(float) * group);
+  }
+}
+
+// A block of one set's Gaussians: where they are and their local offsets and opacity logits in this frame.
+struct Block {
+  int first, count;
+  float local[3 * kRigBlock], logits[kRigBlock];
+};
+
+VISAVIS_INLINE void read_block(const RigSet& s, int first, int end, Block& b) {
+  b.first = first, b.count = imin(kRigBlock, end - first);
+  const int64_t row = first;
+  dot_rows(s.tensors.map_means + 3 * row * s.k, 3 * (s.n - row) * s.k, 3 * b.count, s.k, s.features, b.local);
+  for (int i = 0; i < 3 * b.count; i++) b.local[i] += s.tensors.means[3 * row + i];
+  if (s.tensors.map_opacities) {
+    dot_rows(s.tensors.map_opacities + row * s.k, (s.n - row) * s.k, b.count, s.k, s.features, b.logits);
+    for (int i = 0; i < b.count; i++) b.logits[i] += s.tensors.opacity_logits[row + i];
+  } else {
+    memcpy(b.logits, s.tensors.opacity_logits + row, sizeof(float) * b.count);
+  }
+}
+
+VISAVIS_INLINE const RigTriangle& frame_of(const RigSet& s, int i) {
+  return s.frames[s.triangles ? s.triangles[i] : 0];
+}
+
+// The part of an offset that turns with the triangle, in the world.
+VISAVIS_INLINE void turned_offset(const RigTriangle& t, const float* u, float share, float* out) {
+  const float x = u[0] * share, y = u[1] * share, z = u[2] * share;
+  for (int j = 0; j < 3; j++) out[j] = t.axes[0][j] * x + t.axes[1][j] * y + t.axes[2][j] * z;
+}
+
+VISAVIS_INLINE void place(const RigSet& s, int i, const float* u, float* mean, float* quat) {
+  const RigTriangle& t = frame_of(s, i);
+  const float hang = s.hang ? s.hang[i] : 0.f;
+  turned_offset(t, u, 1.f - hang, mean);
+  if (hang != 0.f) {
+    const float* a = s.hang_axes + 9 * (int64_t)i;
+    for (int j = 0; j < 3; j++) mean[j] += hang * (a[3 * j] * u[0] + a[3 * j + 1] * u[1] + a[3 * j + 2] * u[2]);
+  }
+  if (s.barycentrics) {
+    const float* w = s.barycentrics + 3 * (int64_t)i;
+    for (int j = 0; j < 3; j++) mean[j] += w[0] * t.corners[0][j] + w[1] * t.corners[1][j] + w[2] * t.corners[2][j];
+  } else {
+    for (int j = 0; j < 3; j++) mean[j] += t.corners[0][j];
+  }
+  maths::multiply_quats(t.quat, s.tensors.quats + 4 * (int64_t)i, quat);
+}
+
+template <class F>
+VISAVIS_INLINE void apply(const float* in, int count, float* out, const F& f) {
+  for (int i = 0; i < count; i += kLanes) {
+    const int part = imin(kLanes, count - i);
+    float tail[kLanes] = {};
+    memcpy(tail, in + i, sizeof(float) * part);
+    store(tail, f(load(tail)));
+    memcpy(out + i, tail, sizeof(float) * part);
+  }
+}
+
+VISAVIS_INLINE const RigSet& set_of(const RigView& f, int chunk, int& begin, int& end) {
+  const RigSet& s = f.sets[chunk >= f.sets[1].first_chunk];
+  begin = (chunk - s.first_chunk) * kRigChunk;
+  end = imin(begin + kRigChunk, s.n);
+  return s;
+}
+
+}  // namespace
+
+void rig_gaussians(const RigView& f, int chunk) {
+  int begin, end;
+  const RigSet& s = set_of(f, chunk, begin, end);
+  Block b;
+  for (int first = begin; first < end; first += kRigBlock) {
+    read_block(s, first, end, b);
+    const int64_t at = s.first + first;
+    for (int i = 0; i < b.count; i++)
+      place(s, first + i, b.local + 3 * i, f.world.means + 3 * (at + i), f.world.quats + 4 * (at + i));
+    apply(s.tensors.log_scales + 3 * (int64_t)first, 3 * b.count, f.world.scales + 3 * at,
+          [](vf x) { return exp_or_nan(x); });
+    apply(b.logits, b.count, f.world.opacities + at, [](vf x) { return sigmoid_or_nan(x); });
+    memcpy(f.world.colors + 3 * at, s.tensors.colors + 3 * (int64_t)first, sizeof(float) * 3 * b.count);
+  }
+}
+
+namespace {
+
+// Gradients of a block that the maps still have to pass on.
+struct BlockGradient {
+  float local[3 * kRigBlock], logits[kRigBlock];
+};
+
+// From dL/d(mean, quat) of one Gaussian to its local offset and quaternion, and to its frame.
+VISAVIS_INLINE void place_backward(const RigView& f, const RigSet& s, int i, const float* u, float* g_local,
+                                   float* g_quat) {
+  const RigTriangle& t = frame_of(s, i);
+  const int64_t at = s.first + i;
+  const float *g = f.world_gradients.means + 3 * at, *gq = f.world_gradients.quats + 4 * at;
+  const float hang = s.hang ? s.hang[i] : 0.f;
+  for (int k = 0; k < 3; k++) g_local[k] = (1.f - hang) * maths::dot3(t.axes[k], g);
+  if (hang != 0.f) {
+    const float* a = s.hang_axes + 9 * (int64_t)i;
+    for (int k = 0; k < 3; k++) g_local[k] += hang * (a[k] * g[0] + a[3 + k] * g[1] + a[6 + k] * g[2]);
+  }
+  maths::multiply_quats_backward(t.quat, gq, g_quat);
+  if (!f.pull) return;
+  float* pull = f.pull + kPull * at;
+  float arm[3], torque[3], twist[3];
+  turned_offset(t, u, 1.f - hang, arm);
+  maths::cross3(arm, g, torque);
+  maths::quat_torque(f.world.quats + 4 * at, gq, twist);
+  for (int j = 0; j < 3; j++) pull[j] = g[j], pull[4 + j] = torque[j] + twist[j];
+  pull[3] = pull[7] = 0.f;
+}
+
+// rows[r] = values[r] * features: the gradient of a linear map.
+VISAVIS_INLINE void outer_rows(const float* values, int count, int k, const float* features, float* rows) {
+  for (int r = 0; r < count; r++) {
+    float* row = rows + (int64_t)r * k;
+    int j = 0;
+    for (; j + kLanes <= k; j += kLanes) store(row + j, values[r] * load(features + j));
+    for (; j < k; j++) row[j] = values[r] * features[j];
+  }
+}
+
+// sums += rows^T values: the gradient of the features.
+VISAVIS_INLINE void add_rows(const float* rows, const float* values, int count, int k, float* sums) {
+  for (int r = 0; r < count; r++) {
+    const float* row = rows + (int64_t)r * k;
+    int j = 0;
+    for (; j + kLanes <= k; j += kLanes) store(sums + j, fma(broadcast(values[r]), load(row + j), load(sums + j)));
+    for (; j < k; j++) sums[j] += values[r] * row[j];
+  }
+}
+
+}  // namespace
+
+void rig_gaussians_backward(const RigView& f, int chunk) {
+  int begin, end;
+  const RigSet& s = set_of(f, chunk, begin, end);
+  const RigTensors& out = s.gradients;
+  float* sums = f.feature_partials ? f.feature_partials + (int64_t)chunk * f.feature_stride : nullptr;
+  if (sums) memset(sums, 0, sizeof(float) * f.feature_stride);
+  Block b;
+  BlockGradient g;
+  for (int first = begin; first < end; first += kRigBlock) {
+    read_block(s, first, end, b);
+    const int64_t row = first, at = s.first + first;
+    for (int i = 0; i < b.count; i++) {
+      place_backward(f, s, first + i, b.local + 3 * i, g.local + 3 * i, out.quats + 4 * (row + i));
+      const float o = f.world.opacities[at + i];
+      g.logits[i] = f.world_gradients.opacities[at + i] * o * (1.f - o);
+    }
+    for (int i = 0; i < 3 * b.count; i++)
+      out.log_scales[3 * row + i] = f.world_gradients.scales[3 * at + i] * f.world.scales[3 * at + i];
+    memcpy(out.means + 3 * row, g.local, sizeof(float) * 3 * b.count);
+    memcpy(out.opacity_logits + row, g.logits, sizeof(float) * b.count);
+    memcpy(out.colors + 3 * row, f.world_gradients.colors + 3 * at, sizeof(float) * 3 * b.count);
+    outer_rows(g.local, 3 * b.count, s.k, s.features, out.map_means + 3 * row * s.k);
+    if (s.tensors.map_opacities) outer_rows(g.logits, b.count, s.k, s.features, out.map_opacities + row * s.k);
+    if (!sums) continue;
+    add_rows(s.tensors.map_means + 3 * row * s.k, g.local, 3 * b.count, s.k, sums);
+    if (s.tensors.map_opacities) add_rows(s.tensors.map_opacities + row * s.k, g.logits, b.count, s.k, sums);
+  }
+}
+
+// Blendshapes, skinning and the head's pose of a chunk of vertices.
+void rig_vertices(const RigView& f, int chunk) {
+  const RigMesh& m = f.mesh;
+  const int begin = chunk * kMeshChunk, count = imin(kMeshChunk, m.vertex_count - begin);
+  const int64_t from = (int64_t)3 * begin, row = (int64_t)3 * m.vertex_count;
+  float blended[3 * kMeshChunk];
+  memcpy(blended, m.neutral + from, sizeof(float) * 3 * count);
+  for (int e = 0; e < m.expressions; e++) {
+    const float* shape = m.basis + e * row + from;
+    const float weight = f.pose.expression[e];
+    for (int i = 0; i < 3 * count; i++) blended[i] += weight * shape[i];
+  }
+  memcpy(f.blended + from, blended, sizeof(float) * 3 * count);
+  const float *R = f.pose.rotation, *t = f.pose.translation;
+  for (int i = 0; i < count; i++) {
+    float p[3] = {blended[3 * i], blended[3 * i + 1], blended[3 * i + 2]};
+    if (f.skinned) {
+      float move[12] = {};
+      const float* w = m.skin_weights + (int64_t)kJoints * (begin + i);
+      for (int j = 0; j < kJoints; j++)
+        for (int k = 0; k < 12; k++) move[k] += w[j] * f.moves[j][k];
+      const float x = p[0], y = p[1], z = p[2];
+      for (int k = 0; k < 3; k++) p[k] += move[3 * k] * x + move[3 * k + 1] * y + move[3 * k + 2] * z + move[9 + k];
+    }
+    for (int k = 0; k < 3; k++) {
+      f.local[from + 3 * i + k] = p[k];
+      f.vertices[from + 3 * i + k] = R[3 * k] * p[0] + R[3 * k + 1] * p[1] + R[3 * k + 2] * p[2] + t[k];
+    }
+  }
+}
+
+// Frames of a chunk of triangles, one per lane.
+void rig_frames(const RigView& f, int chunk) {
+  const int begin = chunk * kMeshChunk, end = imin(begin + kMeshChunk, f.mesh.face_count);
+  for (int first = begin; first < end; first += kLanes) {
+    const int count = imin(kLanes, end - first);
+    float columns[9][kLanes] = {};
+    for (int i = 0; i < count; i++)
+      for (int k = 0; k < 3; k++) {
+        const float* v = f.vertices + (int64_t)3 * f.mesh.faces[3 * (int64_t)(first + i) + k];
+        for (int j = 0; j < 3; j++) f.frames[first + i].corners[k][j] = columns[3 * k + j][i] = v[j];
+      }
+    vf corners[9], axes[3][3], quat[4];
+    for (int k = 0; k < 9; k++) corners[k] = load(columns[k]);
+    maths::triangle_frame(corners, corners + 3, corners + 6, axes, quat);
+    float out[13][kLanes];
+    for (int k = 0; k < 9; k++) store(out[k], axes[k / 3][k % 3]);
+    for (int k = 0; k < 4; k++) store(out[9 + k], quat[k]);
+    for (int i = 0; i < count; i++) {
+      for (int k = 0; k < 9; k++) f.frames[first + i].axes[k / 3][k % 3] = out[k][i];
+      for (int k = 0; k < 4; k++) f.frames[first + i].quat[k] = out[9 + k][i];
+    }
+  }
+}
+
+// From dL/d(vertices) of a chunk to its blendshapes, and its part of the gradients of the pose.
+void rig_vertices_backward(const RigView& f, int chunk) {
+  const RigMesh& m = f.mesh;
+  const int begin = chunk * kMeshChunk, end = imin(begin + kMeshChunk, m.vertex_count);
+  const float* R = f.pose.rotation;
+  double* sums = f.mesh_partials + (int64_t)chunk * kMeshSums;
+  float total[kMeshSums] = {};
+  for (int64_t i = begin; i < end; i++) {
+    const float *g = f.grad_vertices + 3 * i, *p = f.local + 3 * i, *x = f.blended + 3 * i, *w = m.skin_weights + kJoints * i;
+    float h[3], out[3];
+    for (int k = 0; k < 3; k++) h[k] = out[k] = R[k] * g[0] + R[3 + k] * g[1] + R[6 + k] * g[2];
+    for (int k = 0; k < 9; k++) total[k] += g[k / 3] * p[k % 3];
+    for (int k = 0; k < 3; k++) total[9 + k] += g[k];
+    for (int j = 0; j < kJoints; j++) {
+      if (w[j] == 0.f) continue;
+      float* move = total + 12 + 12 * j;
+      for (int k = 0; k < 9; k++) move[k] += w[j] * h[k / 3] * x[k % 3];
+      for (int k = 0; k < 3; k++) move[9 + k] += w[j] * h[k];
+      if (f.skinned)
+        for (int k = 0; k < 3; k++)
+          out[k] += w[j] * (f.moves[j][k] * h[0] + f.moves[j][3 + k] * h[1] + f.moves[j][6 + k] * h[2]);
+    }
+    for (int k = 0; k < 3; k++) f.grad_blended[3 * i + k] = out[k];
+  }
+  for (int k = 0; k < kMeshSums; k++) sums[k] = total[k];
+}
+
+// dL/d(expression[e]).
+double rig_expression_backward(const RigView& f, int e) {
+  const int64_t count = (int64_t)3 * f.mesh.vertex_count;
+  const float* shape = f.mesh.basis + e * count;
+  vf sums[2] = {};
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes)
+    for (int k = 0; k < 2; k++) sums[k] = fma(load(shape + i + k * kLanes), load(f.grad_blended + i + k * kLanes), sums[k]);
+  double total = sum(sums[0] + sums[1]);
+  for (; i < count; i++) total += shape[i] * f.grad_blended[i];
+  return total;
+}
+
+}  // namespace VISAVIS_NAMESPACE
+}  // namespace visavis

@@ -1,0 +1,161 @@
+"""The rig kernel against its float64 twin: values, every gradient, reproducibility, odd input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from rig_parts import rig_parts
+from torch import Tensor
+
+from cuda_ext import backends, ops, reference
+
+LANES = backends.native().available_lanes()
+OUTPUTS = ("means", "quats", "scales", "opacities", "colors")
+FIXED = {"triangles", "barycentrics", "hang", "hang_axes", "faces"}
+
+
+@pytest.fixture(autouse=True)
+def _restore():
+    module = backends.native()
+    lanes, threads = module.get_lanes(), module.get_threads()
+    yield
+    module.set_lanes(lanes)
+    module.set_threads(threads)
+
+
+def cast(part, dtype: torch.dtype, learn: bool = True):
+    """The part in another precision, its learned tensors as leaves."""
+    tensors = {k: t.to(dtype) if t.is_floating_point() else t for k, t in part._asdict().items()}
+    return type(part)(**{k: t.requires_grad_() if learn and k not in FIXED else t for k, t in tensors.items()})
+
+
+def with_gradients(backend, dtype: torch.dtype, parts) -> dict[str, Tensor]:
+    """Outputs and gradients by name, from a fixed slope per output."""
+    mesh, *moving = parts
+    mesh, moving = cast(mesh, dtype, learn=False), [cast(part, dtype) for part in moving]
+    outputs = backend.rig(mesh, *moving)
+    loss = sum((o * torch.cos(torch.arange(o.numel(), dtype=dtype)).view(o.shape)).sum() for o in outputs)
+    names = ("pose", "head", "torso")
+    leaves = {
+        f"{part}.{k}": t
+        for part, tensors in zip(names, moving, strict=True)
+        for k, t in tensors._asdict().items()
+        if k not in FIXED
+    }
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return dict(zip(OUTPUTS, outputs, strict=True)) | dict(zip(leaves, gradients, strict=True))
+
+
+def relative(got: Tensor, want: Tensor) -> float:
+    return float((got.detach().double() - want.detach()).norm() / want.detach().norm().clamp(min=1e-30))
+
+
+@pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("k", [16, 1, 11])
+def test_rig_matches_float64_reference(lanes, k):
+    backends.native().set_lanes(lanes)
+    parts = rig_parts(k=k, kt=k + 2)
+    want = with_gradients(reference, torch.float64, parts)
+    for name, got in with_gradients(ops, torch.float32, parts).items():
+        # Crumpled triangles of any shape: the frames of slivers are badly conditioned.
+        assert relative(got, want[name]) < (1e-4 if name.startswith("pose") else 1e-5), name
+
+
+def test_reference_passes_gradcheck():
+    mesh, *moving = (cast(part, torch.float64, learn=i > 0) for i, part in enumerate(rig_parts(3, 2, k=2, kt=2)))
+    pose, head, torso = moving
+
+    def run(*values):
+        return reference.rig(mesh, type(pose)(*values), head, torso)
+
+    assert torch.autograd.gradcheck(run, tuple(pose), eps=1e-6, atol=1e-4)
+
+
+def test_rig_does_not_depend_on_threads():
+    parts = rig_parts(9000, 2000)
+    results = []
+    for count in (1, 2, 4):
+        ops.set_threads(count)
+        results.append(with_gradients(ops, torch.float32, parts))
+    for other in results[1:]:
+        assert all(torch.equal(results[0][name], other[name]) for name in other)
+
+
+def test_joints_at_rest_leave_the_blendshapes_alone_and_still_have_gradients():
+    mesh, pose, head, torso = rig_parts()
+    parts = (mesh, pose._replace(joints=torch.zeros(4, 3)), head, torso)
+    got, want = (with_gradients(b, t, parts) for b, t in ((ops, torch.float32), (reference, torch.float64)))
+    for name in ("means", "pose.joints", "pose.expression"):
+        assert relative(got[name], want[name]) < 1e-4
+
+
+def test_gaussians_follow_a_rigid_motion_of_the_head():
+    mesh, pose, head, torso = rig_parts(100)
+    head = head._replace(hang=torch.zeros(100))
+    R, t = torch.linalg.matrix_exp(torch.tensor([[0, 1.0, 2], [-1, 0, 3], [-2, -3, 0]])), torch.tensor([1.0, 2, 3])
+    moved = pose._replace(rotation=R @ pose.rotation, translation=R @ pose.translation + t)
+    here, there = ops.rig(mesh, pose, head, torso), ops.rig(mesh, moved, head, torso)
+    torch.testing.assert_close(there[0][:100], here[0][:100] @ R.T + t, atol=2e-5, rtol=1e-5)
+    turned = R @ reference.rotation_matrices(here[1][:100])
+    torch.testing.assert_close(reference.rotation_matrices(there[1][:100]), turned, atol=5e-5, rtol=1e-5)
+    assert all(torch.equal(a[100:], b[100:]) for a, b in zip(here, there, strict=True))
+
+
+def test_hanging_hair_moves_but_does_not_turn():
+    mesh, pose, head, torso = rig_parts(100)
+    head = head._replace(hang=torch.ones(100))
+    at_root = head._replace(means=torch.zeros(100, 3), map_means=torch.zeros_like(head.map_means))
+    offsets = [
+        ops.rig(mesh, p, head, torso)[0] - ops.rig(mesh, p, at_root, torso)[0]
+        for p in (pose, pose._replace(rotation=torch.eye(3)))
+    ]
+    torch.testing.assert_close(offsets[0], offsets[1], atol=1e-5, rtol=1e-5)
+
+
+def test_degenerate_triangles_stay_finite():
+    mesh, pose, head, torso = rig_parts(100)
+    flat = mesh.faces.clone()
+    flat[:] = flat[:, :1]
+    results = with_gradients(ops, torch.float32, (mesh._replace(faces=flat), pose, head, torso))
+    assert all(torch.isfinite(t).all() for t in results.values())
+
+
+@pytest.mark.parametrize(("n", "n_torso"), [(0, 0), (0, 5), (5, 0), (1, 1)])
+def test_few_or_no_gaussians(n, n_torso):
+    parts = rig_parts(n, n_torso)
+    want = with_gradients(reference, torch.float64, parts)
+    for name, got in with_gradients(ops, torch.float32, parts).items():
+        assert got.shape == want[name].shape
+        torch.testing.assert_close(got.double(), want[name], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("field", ["means", "map_means", "log_scales", "opacity_logits", "quats"])
+def test_non_finite_input_is_never_hidden(field):
+    mesh, pose, head, torso = rig_parts(50)
+    spoiled = getattr(head, field).clone()
+    spoiled.view(-1)[7] = float("inf")
+    outputs = ops.rig(mesh, pose, head._replace(**{field: spoiled}), torso)
+    assert not all(torch.isfinite(o).all() for o in outputs)
+
+
+@pytest.mark.parametrize(("which", "value"), [("faces", 300), ("faces", -1), ("triangles", 500), ("triangles", -1)])
+def test_indices_outside_the_mesh_are_refused(which, value):
+    mesh, pose, head, torso = rig_parts(50)
+    spoiled = (mesh.faces if which == "faces" else head.triangles).clone()
+    spoiled.view(-1)[3] = value
+    if which == "faces":
+        mesh = mesh._replace(faces=spoiled)
+    else:
+        head = head._replace(triangles=spoiled)
+    with pytest.raises(ValueError, match=f"{which}: an index lies outside the mesh of 300 vertices and 500 faces"):
+        ops.rig(mesh, pose, head, torso)
+
+
+def test_wrong_input_is_explained():
+    mesh, pose, head, torso = rig_parts(50)
+    with pytest.raises(ValueError, match=r"head.map_means: expected shape \(50, 3, 15\), got \(50, 3, 16\)"):
+        ops.rig(mesh, pose._replace(features=torch.zeros(15)), head, torso)
+    with pytest.raises(TypeError, match="head.triangles: expected torch.int32"):
+        ops.rig(mesh, pose, head._replace(triangles=head.triangles.long()), torso)
+    with pytest.raises(TypeError, match="torso.colors: expected a torch.Tensor, got list"):
+        ops.rig(mesh, pose, head, torso._replace(colors=[1.0]))
