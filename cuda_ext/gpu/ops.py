@@ -83,10 +83,8 @@ class _Rasterize(torch.autograd.Function):
         *inputs, colors, values, alpha, depth = ctx.saved_tensors
         images = raster.Images(values[None], alpha[None], depth[None])
         grad_values = torch.zeros_like(values) if grad_values is None else grad_values
-        slopes = (
-            grad_values.contiguous()[None],
-            *(None if g is None else g.contiguous()[None] for g in (grad_alpha, grad_depth)),
-        )
+        alpha_slope, depth_slope = (None if g is None else g.contiguous()[None] for g in (grad_alpha, grad_depth))
+        slopes = (grad_values.contiguous()[None], alpha_slope, depth_slope)
         sums = raster.draw_backward(ctx.launcher, ctx.projected, colors, ctx.views, images, slopes)
         with_pose = ctx.needs_input_grad[5]
         gradients, rows = raster.project_backward(
