@@ -1,10 +1,15 @@
 #include "lanes.h"
+#include "lanes_fields.h"
 
 namespace visavis {
 namespace VISAVIS_NAMESPACE {
 
+constexpr FieldKernels field_kernels = {
+    all_finite,       adam,        packed, triplane_level, triplane_level_backward, triplane_points_backward,
+    triplane_to_rows, triplane_to_columns, kan_scratch,    kan,                     kan_backward};
 extern const Kernels table;
-const Kernels table = {kLanes,    project,   project_backward,    raster,         raster_backward,
+const Kernels table = {kLanes,    field_kernels,
+                       project,   project_backward,    raster,         raster_backward,
                        ssim_rows, loss_rows, photometric_scratch, photometric_map,
                        rig_vertices, rig_frames, rig_gaussians, rig_gaussians_backward, rig_vertices_backward,
                        rig_expression_backward};

@@ -14,6 +14,7 @@ NB_MODULE(_native, m) {
   register_raster(m);
   register_photometric(m);
   register_rig(m);
+  register_fields(m);
 
   m.def("get_threads", &get_threads);
   m.def("set_threads", &set_threads, ReleaseGil(), nb::arg("threads"));

@@ -20,5 +20,6 @@ inline const int32_t* integers(Address a) { return reinterpret_cast<const int32_
 void register_raster(nanobind::module_& m);
 void register_photometric(nanobind::module_& m);
 void register_rig(nanobind::module_& m);
+void register_fields(nanobind::module_& m);
 
 }  // namespace visavis

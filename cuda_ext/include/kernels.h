@@ -1,6 +1,7 @@
 // The table of kernels that each vector width provides.
 #pragma once
 
+#include "fields.h"
 #include "frame.h"
 #include "rig.h"
 
@@ -17,6 +18,7 @@ struct PhotometricView {
 
 struct Kernels {
   int lanes;
+  FieldKernels fields;
   void (*project)(const FrameView&, int chunk);
   void (*project_backward)(const FrameView&, int chunk);
   void (*raster)(const FrameView&, int tile);
