@@ -174,7 +174,7 @@ def test_bad_input_is_explained(unchecked_shapes):
         gpu().rasterize(*tensors, **dict(view, width=0))
     with pytest.raises(ValueError, match=r"scales: expected shape \(5, 3\), got \(4, 3\)"):
         gpu().rasterize(*tensors[:2], tensors[2][:4], *tensors[3:], **view)
-    with pytest.raises(TypeError, match=r"opacities: expected torch.float32 on cpu, got torch.float64 on cpu"):
+    with pytest.raises(TypeError, match=r"opacities: expected torch.float32 on the CPU, got torch.float64 on cpu"):
         gpu().rasterize(*tensors[:3], tensors[3].double(), tensors[4], **view)
     with pytest.raises(ValueError, match=r"colors: expected 1..32 channels, got 33"):
         gpu().rasterize(*tensors[:4], torch.rand(5, 33), **view)

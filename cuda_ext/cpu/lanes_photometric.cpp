@@ -1,17 +1,16 @@
-// SSIM (Wang et al. 2004, eq. 13; 11x11 Gaussian window, sigma 1.5, zero padding) and L1, with gradients.
+// SSIM (see maths/ssim.h; zero padding) and L1, with gradients.
 //
 // Images stay interleaved: a horizontal blur of (w, c) rows is a blur with stride c, so channels need no splitting.
 #include "lanes.h"
+#include "maths/ssim.h"
 
 namespace visavis {
 namespace VISAVIS_NAMESPACE {
 namespace {
 
-constexpr int kRadius = 5, kTaps = 2 * kRadius + 1;
-constexpr float kC1 = 1e-4f, kC2 = 9e-4f;  // (0.01 L)^2 and (0.03 L)^2 for values in [0, 1]
-// exp(-k^2 / (2 * 1.5^2)) / sum, k = 0..5
-constexpr float kWindow[kRadius + 1] = {0.26601171493530273f,  0.21300554275512695f,  0.10936068743467331f,
-                                        0.036000773310661316f, 0.0075987582094967365f, 0.001028380123898387f};
+constexpr int kRadius = maths::kSsimRadius, kTaps = maths::kSsimTaps;
+constexpr float kWindow[kRadius + 1] = {maths::ssim_tap(0), maths::ssim_tap(1), maths::ssim_tap(2),
+                                        maths::ssim_tap(3), maths::ssim_tap(4), maths::ssim_tap(5)};
 
 enum Map { kMeanImage, kMeanTarget, kEnergy, kCross, kMaps };
 
@@ -69,23 +68,6 @@ void blur_row(const PhotometricView& v, const Layout& layout, int y, float* padd
       store(maps + m * layout.stride + x, blur_x(p + m * layout.stride + x, v.channels));
 }
 
-struct Ssim {
-  vf value, d_mean, d_energy, d_cross;
-};
-
-// energy = blur(image^2 + target^2), cross = blur(image target): SSIM needs only the sum of the two variances.
-VISAVIS_INLINE Ssim ssim(vf m1, vf m2, vf energy, vf cross) {
-  const vf mm = m1 * m2, squares = fma(m1, m1, m2 * m2);
-  const vf a = 2.f * mm + kC1, b = 2.f * (cross - mm) + kC2, c = squares + kC1, d = energy - squares + kC2;
-  const vf inv = 1.f / (c * d);
-  Ssim s;
-  s.value = a * b * inv;
-  s.d_energy = -s.value * c * inv;
-  s.d_cross = 2.f * a * inv;
-  s.d_mean = 2.f * (m2 * b * inv - m1 * s.value * d * inv - m1 * s.d_energy) - m2 * s.d_cross;
-  return s;
-}
-
 }  // namespace
 
 int64_t photometric_scratch(const PhotometricView& v) {
@@ -114,8 +96,8 @@ double ssim_rows(const PhotometricView& v, int y0, int y1, float* scratch) {
     vf sums{};
     float* d = derivative + layout.margin;
     for (int x = 0; x < layout.row; x += kLanes) {
-      const Ssim s = ssim(blur_y(rows[kMeanImage], x), blur_y(rows[kMeanTarget], x), blur_y(rows[kEnergy], x),
-                          blur_y(rows[kCross], x));
+      const auto s = maths::ssim(blur_y(rows[kMeanImage], x), blur_y(rows[kMeanTarget], x), blur_y(rows[kEnergy], x),
+                                 blur_y(rows[kCross], x));
       sums += keep_before(s.value, x, layout.row);
       store(d + x, keep_before(s.d_mean, x, layout.row));
       store(d + stride + x, keep_before(s.d_energy, x, layout.row));

@@ -14,27 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cuda_ext.gpu import raster
+from cuda_ext.gpu import photometric, raster
 from cuda_ext.gpu.launch import Launcher
+from cuda_ext.ops.checks import checked
 
 MAX_SIDE = 16384
 MAX_ENTRIES = 1 << 28
 """Tile list entries per call (1 GB): more is taken for a mistake."""
-
-
-def checked(
-    tensor: Any, name: str, shape: tuple[int | None, ...], device: torch.device, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """`tensor`, contiguous, after checking what a kernel can't; None in `shape` fits any length."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
-    fits = tensor.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, tensor.shape, strict=True))
-    if not fits:
-        want = ", ".join("n" if s is None else str(s) for s in shape)
-        raise ValueError(f"{name}: expected shape ({want}), got {tuple(tensor.shape)}")
-    if tensor.dtype != dtype or tensor.device != device:
-        raise TypeError(f"{name}: expected {dtype} on {device}, got {tensor.dtype} on {tensor.device}")
-    return tensor.contiguous()
 
 
 def _camera_table(intrinsics: list[float], T_camera_world: Any, device: torch.device) -> Float[Tensor, "1 16"]:
@@ -94,6 +80,25 @@ class _Rasterize(torch.autograd.Function):
         return *gradients, raster.values_backward(ctx.launcher, sums, colors), grad_pose, None, None
 
 
+class _PhotometricLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, image, target, ssim_weight, launcher):
+        batch = image[None], target[None]
+        same = photometric.compare(launcher, *batch, with_maps=ctx.needs_input_grad[0])
+        ctx.save_for_backward(image, target, same.maps)
+        ctx.ssim_weight, ctx.launcher = ssim_weight, launcher
+        return ((1 - ssim_weight) * same.l1 + ssim_weight * (1 - same.ssim))[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope):
+        image, target, maps = ctx.saved_tensors
+        gradient = photometric.compare_backward(
+            ctx.launcher, image[None], target[None], maps, slope.reshape(1), ctx.ssim_weight
+        )
+        return gradient[0], None, None, None
+
+
 class GpuOps:
     """The backend "cuda"; `launcher_of` finds who launches on a tensor's device."""
 
@@ -136,11 +141,11 @@ class GpuOps:
         if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
             raise ValueError(f"image size: expected 1..{MAX_SIDE} pixels a side, got {width} x {height}")
         inputs = (
-            checked(means, "means", (n, 3), device),
-            checked(quats_wxyz, "quats_wxyz", (n, 4), device),
-            checked(scales, "scales", (n, 3), device),
-            checked(opacities, "opacities", (n,), device),
-            checked(colors, "colors", (n, None), device),
+            checked(means, "means", (n, 3), device=device),
+            checked(quats_wxyz, "quats_wxyz", (n, 4), device=device),
+            checked(scales, "scales", (n, 3), device=device),
+            checked(opacities, "opacities", (n,), device=device),
+            checked(colors, "colors", (n, None), device=device),
         )
         if not 1 <= inputs[-1].shape[1] <= raster.CHANNELS[-1]:
             raise ValueError(f"colors: expected 1..{raster.CHANNELS[-1]} channels, got {inputs[-1].shape[1]}")
@@ -148,3 +153,25 @@ class GpuOps:
         views = raster.Views(table, int(width), int(height), model)
         pose = T_camera_world if isinstance(T_camera_world, Tensor) else None
         return _Rasterize.apply(*inputs, pose, launcher, views)  # pyright: ignore[reportReturnType]
+
+    def photometric_loss(
+        self, image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"], ssim_weight: float = 0.2
+    ) -> Float[Tensor, ""]:
+        """See `cuda_ext.ops.photometric_loss`."""
+        launcher, image, target = self._image_pair(image, target)
+        if not 0.0 <= ssim_weight <= 1.0:
+            raise ValueError(f"ssim_weight: expected 0..1, got {ssim_weight}")
+        loss = _PhotometricLoss.apply(image, target.detach(), float(ssim_weight), launcher)
+        return loss  # pyright: ignore[reportReturnType]
+
+    def ssim(self, image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"]) -> float:
+        """See `cuda_ext.ops.ssim`. Waits for the device."""
+        launcher, image, target = self._image_pair(image.detach(), target.detach())
+        return float(photometric.compare(launcher, image[None], target[None], with_maps=False).ssim)
+
+    def _image_pair(self, image: Tensor, target: Tensor) -> tuple[Launcher, Tensor, Tensor]:
+        launcher = self._launcher(image, "image")
+        image = checked(image, "image", (None, None, None), device=launcher.device)
+        if image.numel() == 0:
+            raise ValueError(f"image: expected at least one value, got shape {tuple(image.shape)}")
+        return launcher, image, checked(target, "target", tuple(image.shape), device=launcher.device)
