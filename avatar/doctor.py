@@ -62,12 +62,15 @@ def _version(package: str) -> str | None:
 
 
 def _backends() -> list[Check]:
-    from cuda_ext.backends import BUILD_COMMAND, available
+    from cuda_ext.backends import available
 
-    return [
-        Check(f"backend {name}", reason is None, name == "cpu", reason or "usable", BUILD_COMMAND if reason else "")
-        for name, reason in available().items()
-    ]
+    checks = []
+    for name, reason in available().items():
+        lines = (reason or "usable").splitlines()
+        fixes = [line.strip().removeprefix("next: ") for line in lines if line.strip().startswith("next: ")]
+        detail = "; ".join(line.strip() for line in lines if not line.strip().startswith(("next: ", "or: ")))
+        checks.append(Check(f"backend {name}", reason is None, name == "cpu", detail, fixes[0] if fixes else ""))
+    return checks
 
 
 def _assets() -> list[Check]:

@@ -27,7 +27,7 @@ def render(
 
     Args:
         background: a colour or an image to composite under the Gaussians; without one, rgb stays premultiplied.
-        backend: "cpu", "reference", or "auto" for the first fast one.
+        backend: "cpu", "cuda", "gsplat", "reference", or "auto" for the fast one of the Gaussians' device.
         with_depth: let gradients flow through the depth too; its values are always there.
 
     Raises:
@@ -35,7 +35,7 @@ def render(
         BadInput: no camera, cameras of several sizes, or a background that doesn't fit.
         ValueError: the Gaussians hold a NaN or infinity, or have wrong shapes.
     """
-    rasterize = _backend(backend).rasterize
+    rasterize = _backend(backend, gaussians.means.device.type).rasterize
     single = isinstance(cameras, Camera)
     views = [cameras] if single else list(cameras)
     _check_views(views, background)
@@ -45,10 +45,10 @@ def render(
     return RenderOutput(*(torch.stack([getattr(o, f) for o in outputs]) for f in ("rgb", "alpha", "depth")))
 
 
-def _backend(name: str):
+def _backend(name: str, device_type: str):
     try:
-        return backends.get(name)
-    except (backends.NativeCodeMissing, backends.UnknownBackend) as error:
+        return backends.get(name, device_type)
+    except backends.BackendMissing as error:
         raise BackendUnavailable(str(error)) from error
 
 

@@ -10,16 +10,27 @@ import importlib
 from functools import lru_cache
 from types import ModuleType
 
-PREFERENCE = ("cpu", "reference")
-_MODULES = {"cpu": "cuda_ext.ops", "reference": "cuda_ext.reference"}
+NAMES = ("cpu", "cuda", "gsplat", "reference")
+PREFERENCE = {"cpu": ("cpu",), "cuda": ("cuda", "gsplat")}
+"""What "auto" tries for tensors on a type of device, in order."""
+_MODULES = {
+    "cpu": "cuda_ext.ops",
+    "cuda": "cuda_ext.gpu.backend",
+    "gsplat": "cuda_ext.gsplat_backend",
+    "reference": "cuda_ext.reference",
+}
 BUILD_COMMAND = "pip install --no-build-isolation -e ."
 
 
-class NativeCodeMissing(RuntimeError):
+class BackendMissing(RuntimeError):
+    """A backend can't be used here; the text says why and what to do."""
+
+
+class NativeCodeMissing(BackendMissing):
     """The compiled kernels can't be loaded; the text says what was tried and the command that fixes it."""
 
 
-class UnknownBackend(RuntimeError):
+class UnknownBackend(BackendMissing):
     """No backend has that name."""
 
 
@@ -46,24 +57,45 @@ def native() -> ModuleType:
 
 def available() -> dict[str, str | None]:
     """Every backend by name; the value is None when it can run here, else the reason and the fix."""
-    reasons: dict[str, str | None] = dict.fromkeys(PREFERENCE)
-    try:
-        native()
-    except NativeCodeMissing as error:
-        reasons["cpu"] = str(error)
+    reasons: dict[str, str | None] = {}
+    for name in NAMES:
+        try:
+            get(name)
+            reasons[name] = None
+        except BackendMissing as error:
+            reasons[name] = str(error)
     return reasons
 
 
-def get(name: str = "auto") -> ModuleType:
-    """The backend called `name`, or the first of `PREFERENCE` for "auto": never silently the slow reference.
+def get(name: str = "auto", device_type: str = "cpu") -> ModuleType:
+    """The backend called `name`, or for "auto" the best one for tensors on that type of device ("cpu" or "cuda").
+
+    "auto" never takes the slow reference.
 
     Raises:
-        UnknownBackend: there is none of that name.
-        NativeCodeMissing: it can't run here.
+        UnknownBackend: there is none of that name, or for that type of device.
+        BackendMissing: it can't run here.
     """
-    name = PREFERENCE[0] if name == "auto" else name
+    if name == "auto":
+        return _first(device_type)
     if name not in _MODULES:
-        raise UnknownBackend(f"no rendering backend is called {name!r}; there are: auto, {', '.join(_MODULES)}")
+        raise UnknownBackend(f"no rendering backend is called {name!r}; there are: auto, {', '.join(NAMES)}")
     if name == "cpu":
         native()
-    return importlib.import_module(_MODULES[name])
+    module = importlib.import_module(_MODULES[name])
+    if name in PREFERENCE["cuda"]:
+        module.check_available()
+    return module
+
+
+def _first(device_type: str) -> ModuleType:
+    """The first backend of the preference that runs; the reason of the first one if none does."""
+    if device_type not in PREFERENCE:
+        raise UnknownBackend(f"no backend renders tensors on {device_type!r}; expected {' or '.join(PREFERENCE)}")
+    failures = []
+    for name in PREFERENCE[device_type]:
+        try:
+            return get(name)
+        except BackendMissing as error:
+            failures.append(error)
+    raise failures[0]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cuda_ext.backends import BackendMissing
 from cuda_ext.gpu.build import (
     INSTALL_COMMAND,
     NvrtcMissing,
@@ -26,7 +27,7 @@ OLDEST_CUDA = 12
 OLDEST_CAPABILITY = 75
 
 
-class CudaUnavailable(RuntimeError):
+class CudaUnavailable(BackendMissing):
     """The CUDA backend can't run here; the text says why and what to do."""
 
 

@@ -1,0 +1,11 @@
+"""The backend "cuda": `GpuOps` on real GPUs. It has been tested on the CPU only (see `cuda_ext/README.md`)."""
+
+from cuda_ext.gpu.device import check_available, launcher_of
+from cuda_ext.gpu.ops import GpuOps
+
+_ops = GpuOps(launcher_of)
+rasterize = _ops.rasterize
+photometric_loss = _ops.photometric_loss
+ssim = _ops.ssim
+
+__all__ = ["check_available", "photometric_loss", "rasterize", "ssim"]
