@@ -1,6 +1,7 @@
 // Posing a mesh and the Gaussians on it, and the gradient of that. Gaussians are rows in memory and stay rows: what is
 // long (maps of driving features, blendshapes, activations) goes through vectors, the few products of a frame do not.
 #include "lanes.h"
+#include "lanes_fields.h"
 #include "maths/rig.h"
 
 namespace visavis {
@@ -126,11 +127,6 @@ void rig_gaussians(const RigView& f, int chunk) {
 
 namespace {
 
-// Gradients of a block that the maps still have to pass on.
-struct BlockGradient {
-  float local[3 * kRigBlock], logits[kRigBlock];
-};
-
 // From dL/d(mean, quat) of one Gaussian to its local offset and quaternion, and to its frame.
 VISAVIS_INLINE void place_backward(const RigView& f, const RigSet& s, int i, const float* u, float* g_local,
                                    float* g_quat) {
@@ -174,34 +170,78 @@ VISAVIS_INLINE void add_rows(const float* rows, const float* values, int count, 
   }
 }
 
+// The tensors from row `row` on; none where there is none.
+VISAVIS_INLINE RigTensors rows_from(const RigTensors& t, int64_t row, int k) {
+  return {t.means + 3 * row,     t.quats + 4 * row,         t.log_scales + 3 * row,
+          t.opacity_logits + row, t.colors + 3 * row,       t.map_means + 3 * row * k,
+          t.map_opacities ? t.map_opacities + row * k : nullptr};
+}
+
+// Room for the gradients of one block.
+VISAVIS_INLINE RigTensors scratch_tensors(float* p, int k) {
+  const int n = kRigBlock;
+  return {p, p + 3 * n, p + 7 * n, p + 10 * n, p + 11 * n, p + 14 * n, p + (14 + 3 * k) * n};
+}
+
+// Moves a block's parameters.
+VISAVIS_INLINE void optimise(const RigSet& s, int64_t row, int count, const RigTensors& gradients) {
+  const RigTensors p = rows_from(s.tensors, row, s.k), first = rows_from(s.first_moments, row, s.k),
+                   second = rows_from(s.second_moments, row, s.k);
+  const auto move = [&](float* RigTensors::*t, int width, const maths::AdamRates<float>& rates) {
+    const int64_t values = (int64_t)width * count;
+    if (p.*t) adam({p.*t, gradients.*t, first.*t, second.*t, values, rates}, 0, values);
+  };
+  move(&RigTensors::means, 3, s.rates->means);
+  move(&RigTensors::quats, 4, s.rates->quats);
+  move(&RigTensors::log_scales, 3, s.rates->log_scales);
+  move(&RigTensors::opacity_logits, 1, s.rates->opacity_logits);
+  move(&RigTensors::colors, 3, s.rates->colors);
+  move(&RigTensors::map_means, 3 * s.k, s.rates->map_means);
+  move(&RigTensors::map_opacities, s.k, s.rates->map_opacities);
+}
+
+// All gradients of a block's tensors.
+VISAVIS_INLINE void block_backward(const RigView& f, const RigSet& s, const Block& b, const RigTensors& out) {
+  const int64_t at = s.first + b.first;
+  for (int i = 0; i < b.count; i++) {
+    place_backward(f, s, b.first + i, b.local + 3 * i, out.means + 3 * i, out.quats + 4 * i);
+    const float o = f.world.opacities[at + i];
+    out.opacity_logits[i] = f.world_gradients.opacities[at + i] * o * (1.f - o);
+  }
+  for (int i = 0; i < 3 * b.count; i++)
+    out.log_scales[i] = f.world_gradients.scales[3 * at + i] * f.world.scales[3 * at + i];
+  memcpy(out.colors, f.world_gradients.colors + 3 * at, sizeof(float) * 3 * b.count);
+  outer_rows(out.means, 3 * b.count, s.k, s.features, out.map_means);
+  if (s.tensors.map_opacities) outer_rows(out.opacity_logits, b.count, s.k, s.features, out.map_opacities);
+}
+
 }  // namespace
 
-void rig_gaussians_backward(const RigView& f, int chunk) {
+int64_t rig_scratch(const RigView& f) {
+  return (int64_t)kRigBlock * (14 + 4 * imax(f.sets[0].k, f.sets[1].k));
+}
+
+void rig_gaussians_backward(const RigView& f, int chunk, float* scratch) {
   int begin, end;
   const RigSet& s = set_of(f, chunk, begin, end);
-  const RigTensors& out = s.gradients;
   float* sums = f.feature_partials ? f.feature_partials + (int64_t)chunk * f.feature_stride : nullptr;
   if (sums) memset(sums, 0, sizeof(float) * f.feature_stride);
   Block b;
-  BlockGradient g;
   for (int first = begin; first < end; first += kRigBlock) {
     read_block(s, first, end, b);
-    const int64_t row = first, at = s.first + first;
-    for (int i = 0; i < b.count; i++) {
-      place_backward(f, s, first + i, b.local + 3 * i, g.local + 3 * i, out.quats + 4 * (row + i));
-      const float o = f.world.opacities[at + i];
-      g.logits[i] = f.world_gradients.opacities[at + i] * o * (1.f - o);
+    const RigTensors out = s.rates ? scratch_tensors(scratch, s.k) : rows_from(s.gradients, first, s.k);
+    block_backward(f, s, b, out);
+    if (sums) {
+      const RigTensors rows = rows_from(s.tensors, first, s.k);
+      add_rows(rows.map_means, out.means, 3 * b.count, s.k, sums);
+      if (rows.map_opacities) add_rows(rows.map_opacities, out.opacity_logits, b.count, s.k, sums);
     }
-    for (int i = 0; i < 3 * b.count; i++)
-      out.log_scales[3 * row + i] = f.world_gradients.scales[3 * at + i] * f.world.scales[3 * at + i];
-    memcpy(out.means + 3 * row, g.local, sizeof(float) * 3 * b.count);
-    memcpy(out.opacity_logits + row, g.logits, sizeof(float) * b.count);
-    memcpy(out.colors + 3 * row, f.world_gradients.colors + 3 * at, sizeof(float) * 3 * b.count);
-    outer_rows(g.local, 3 * b.count, s.k, s.features, out.map_means + 3 * row * s.k);
-    if (s.tensors.map_opacities) outer_rows(g.logits, b.count, s.k, s.features, out.map_opacities + row * s.k);
-    if (!sums) continue;
-    add_rows(s.tensors.map_means + 3 * row * s.k, g.local, 3 * b.count, s.k, sums);
-    if (s.tensors.map_opacities) add_rows(s.tensors.map_opacities + row * s.k, g.logits, b.count, s.k, sums);
+    if (s.gradient_norms)
+      for (int i = 0; i < b.count; i++) {
+        const float* g = f.world_gradients.means + 3 * ((int64_t)s.first + first + i);
+        s.gradient_norms[first + i] += __builtin_sqrtf(maths::dot3(g, g));
+      }
+    if (s.rates) optimise(s, first, b.count, out);
   }
 }
 

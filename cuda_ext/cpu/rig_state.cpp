@@ -105,7 +105,11 @@ void RigState::backward(const RigPoseGradient* pose, const RigFeatureGradient* f
   v.pull = pose || (features && features->torso_move) ? pull_.reserve((size_t)kPull * gaussians()) : nullptr;
   v.feature_partials = features ? partials_.reserve((size_t)v.chunks() * v.feature_stride) : nullptr;
   const Kernels& k = kernels();
-  parallel(v.chunks(), [&](int chunk) { k.rig_gaussians_backward(v, chunk); });
+  const int64_t scratch_floats = k.rig_scratch(v);
+  parallel(v.chunks(), [&](int chunk) {
+    thread_local Buffer<float> scratch;
+    k.rig_gaussians_backward(v, chunk, scratch.reserve(scratch_floats));
+  });
   if (pose) pose_backward(*pose);
   if (features) features_backward(*features);
 }

@@ -4,6 +4,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <array>
@@ -21,5 +22,6 @@ void register_raster(nanobind::module_& m);
 void register_photometric(nanobind::module_& m);
 void register_rig(nanobind::module_& m);
 void register_fields(nanobind::module_& m);
+void register_fit_step(nanobind::module_& m);
 
 }  // namespace visavis

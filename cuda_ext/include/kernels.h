@@ -1,6 +1,7 @@
 // The table of kernels that each vector width provides.
 #pragma once
 
+#include "composite.h"
 #include "fields.h"
 #include "frame.h"
 #include "rig.h"
@@ -32,9 +33,12 @@ struct Kernels {
   void (*rig_vertices)(const RigView&, int chunk);
   void (*rig_frames)(const RigView&, int chunk);
   void (*rig_gaussians)(const RigView&, int chunk);
-  void (*rig_gaussians_backward)(const RigView&, int chunk);
+  void (*rig_gaussians_backward)(const RigView&, int chunk, float* scratch);
+  int64_t (*rig_scratch)(const RigView&);  // floats that the one above needs
   void (*rig_vertices_backward)(const RigView&, int chunk);
   double (*rig_expression_backward)(const RigView&, int expression);
+  CompositeSums (*composite_rows)(const CompositeView&, int y0, int y1);
+  void (*composite_rows_backward)(const CompositeView&, int y0, int y1);
 };
 
 const Kernels& kernels();       // the width in use

@@ -18,9 +18,12 @@ int64_t photometric_map(const PhotometricView& v);
 void rig_vertices(const RigView& f, int chunk);
 void rig_frames(const RigView& f, int chunk);
 void rig_gaussians(const RigView& f, int chunk);
-void rig_gaussians_backward(const RigView& f, int chunk);
+void rig_gaussians_backward(const RigView& f, int chunk, float* scratch);
+int64_t rig_scratch(const RigView& f);
 void rig_vertices_backward(const RigView& f, int chunk);
 double rig_expression_backward(const RigView& f, int expression);
+CompositeSums composite_rows(const CompositeView& v, int y0, int y1);
+void composite_rows_backward(const CompositeView& v, int y0, int y1);
 
 }  // namespace VISAVIS_NAMESPACE
 }  // namespace visavis

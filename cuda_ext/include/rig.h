@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "maths/real.h"
+#include "maths/adam.h"
 
 namespace visavis {
 
@@ -32,10 +32,14 @@ struct alignas(64) RigTriangle {
   float corners[3][3], axes[3][3], quat[4];  // see maths/rig.h
 };
 
-// What is optimised of n Gaussians, or its gradients.
+// What is optimised of n Gaussians, or its gradients, or its optimiser's moments.
 struct RigTensors {
   float *means, *quats, *log_scales, *opacity_logits, *colors;  // (n, 3), (n, 4), (n, 3), (n), (n, 3)
   float *map_means, *map_opacities;                             // (n, 3, k), (n, k)
+};
+
+struct RigRates {
+  maths::AdamRates<float> means, quats, log_scales, opacity_logits, colors, map_means, map_opacities;
 };
 
 struct RigSet {
@@ -47,7 +51,11 @@ struct RigSet {
   RigTensors tensors;                  // map_opacities may be null
   const float* features;               // (k), followed by kRigPadding zeros
   const RigTriangle* frames;
-  RigTensors gradients;
+  RigTensors gradients;                // without `rates`
+  // Adam's side; with rates, `tensors` move as soon as their gradients are known, which are not kept.
+  const RigRates* rates;
+  RigTensors first_moments, second_moments;
+  float* gradient_norms;               // (n) the length of dL/d(world mean) is added; may be null
 };
 
 struct RigWorld {

@@ -1,0 +1,128 @@
+#include "fit_step.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "maths/rotation.h"
+#include "photometric.h"
+#include "thread_pool.h"
+
+namespace visavis {
+namespace {
+
+constexpr int kBandRows = 16;  // of the image: bands never depend on the threads
+
+int bands_of(const CompositeView& v) { return (v.height + kBandRows - 1) / kBandRows; }
+
+template <class F>
+void for_bands(const CompositeView& v, const F& body) {
+  parallel(bands_of(v), [&](int band) {
+    body(band, band * kBandRows, std::min((band + 1) * kBandRows, v.height));
+  });
+}
+
+}  // namespace
+
+FitResult FitStep::run(const FitFrame& frame) {
+  state_.view = rig;
+  set_pose(frame.delta);
+  RigView& v = state_.view;
+  const size_t n = state_.gaussians();
+  float* const rows = world_.reserve(2 * 14 * n);
+  const auto world_at = [n](float* p) { return RigWorld{p, p + 3 * n, p + 7 * n, p + 10 * n, p + 11 * n}; };
+  v.world = world_at(rows), v.world_gradients = world_at(rows + 14 * n);
+  state_.forward(frame.features, frame.torso_move);
+  render();
+  const FitResult result = compare(frame);
+  frame_->backward();
+  float expression_joints_rotation_translation[3 * kJoints + 12];
+  float* const g = expression_joints_rotation_translation;
+  std::vector<float> expression(v.mesh.expressions);
+  const RigPoseGradient pose{expression.data(), g, g + 3 * kJoints, g + 3 * kJoints + 9};
+  state_.backward(frame.delta_gradient ? &pose : nullptr, nullptr);
+  if (frame.delta_gradient) delta_backward(frame.delta, pose, frame.delta_gradient);
+  return result;
+}
+
+// The tracked pose, moved: rotation = exp(delta[0..3)) R, then translation and expression.
+void FitStep::set_pose(const float* delta) {
+  const int m = rig.mesh.expressions;
+  float* const moved = pose_.reserve(m + 12);
+  const double turn[3] = {delta[0], delta[1], delta[2]};
+  double E[3][3];
+  maths::rotation_of(turn, E);
+  for (int i = 0; i < m; i++) moved[i] = rig.pose.expression[i] + delta[kDelta + i];
+  float *const R = moved + m, *const t = R + 9;
+  for (int r = 0; r < 3; r++)
+    for (int c = 0; c < 3; c++) {
+      double sum = 0;
+      for (int k = 0; k < 3; k++) sum += E[r][k] * rig.pose.rotation[3 * k + c];
+      R[3 * r + c] = (float)sum;
+    }
+  for (int k = 0; k < 3; k++) t[k] = rig.pose.translation[k] + delta[3 + k];
+  state_.view.pose = {moved, rig.pose.joints, R, t};
+}
+
+void FitStep::delta_backward(const float* delta, const RigPoseGradient& gradient, float* out) const {
+  const double turn[3] = {delta[0], delta[1], delta[2]};
+  double by_turn[3][3] = {}, by_vector[3];
+  for (int r = 0; r < 3; r++)
+    for (int k = 0; k < 3; k++)
+      for (int c = 0; c < 3; c++)
+        by_turn[r][k] += (double)gradient.rotation[3 * r + c] * rig.pose.rotation[3 * k + c];
+  maths::rotation_backward(turn, by_turn, by_vector);
+  for (int k = 0; k < 3; k++) out[k] = (float)by_vector[k], out[3 + k] = gradient.translation[k];
+  std::memcpy(out + kDelta, gradient.expression, sizeof(float) * rig.mesh.expressions);
+}
+
+void FitStep::render() {
+  FrameView& v = frame_->view;
+  v = FrameView{};
+  v.n = state_.gaussians();
+  v.camera = camera;
+  const size_t pixels = (size_t)camera.width * camera.height;
+  float* const images = images_.reserve(15 * pixels);
+  v.rgb = images, v.alpha = images + 3 * pixels, v.depth = images + 4 * pixels;
+  composite_.rgb = v.rgb, composite_.alpha = v.alpha;
+  composite_.image = images + 5 * pixels, composite_.target = images + 8 * pixels;
+  float* const slopes = images + 11 * pixels;
+  v.grad_rgb = composite_.grad_image = slopes, v.grad_alpha = composite_.grad_alpha = slopes + 3 * pixels;
+  const RigWorld &w = state_.view.world, &g = state_.view.world_gradients;
+  v.means = w.means, v.quats = w.quats, v.scales = w.scales, v.opacities = w.opacities, v.colors = w.colors;
+  v.grad_means = g.means, v.grad_quats = g.quats, v.grad_scales = g.scales, v.grad_opacities = g.opacities;
+  v.grad_colors = g.colors;
+  const int64_t bad = frame_->forward();
+  if (bad) throw std::invalid_argument(std::to_string(bad) + " of " + std::to_string(v.n) + " Gaussians hold a NaN or infinity");
+}
+
+FitResult FitStep::compare(const FitFrame& frame) {
+  CompositeView& v = composite_;
+  v.width = camera.width, v.height = camera.height;
+  v.rgba = frame.rgba, v.covered = frame.covered, v.plate = frame.plate;
+  std::copy(frame.backdrop, frame.backdrop + 3, v.backdrop);
+  const double pixels = (double)v.width * v.height;
+  v.mask_weight = (float)(frame.mask_weight / pixels);
+  const Kernels& k = kernels();
+  std::vector<CompositeSums> sums(bands_of(v));
+  for_bands(v, [&](int band, int y0, int y1) { sums[band] = k.composite_rows(v, y0, y1); });
+  double mask_error = 0;
+  FitResult result{};
+  for (const CompositeSums& s : sums) {
+    mask_error += s.mask_error;
+    result.squared_error += s.squared_error;
+    result.pixels += s.pixels;
+  }
+  result.loss = frame.mask_weight * mask_error / pixels +
+                photometric_loss(v.image, v.target, v.height, v.width, 3, frame.ssim_weight, const_cast<float*>(v.grad_image));
+  for_bands(v, [&](int, int y0, int y1) { k.composite_rows_backward(v, y0, y1); });
+  return result;
+}
+
+size_t FitStep::bytes() const {
+  return state_.bytes() + frame_->bytes() + pose_.bytes() + world_.bytes() + images_.bytes();
+}
+
+}  // namespace visavis

@@ -1,0 +1,159 @@
+"""The whole fitting step of a linear avatar as one native call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from cuda_ext.backends import native
+from cuda_ext.ops.checks import checked
+from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
+
+HEAD_LEARNED = ("means", "quats", "log_scales", "opacity_logits", "colors", "map_means", "map_opacities")
+TORSO_LEARNED = RigTorso._fields
+POSE_DELTA = 6
+"""Rotation vector (radians, in the world's axes) and translation (metres), before the expression."""
+
+
+@dataclass(frozen=True)
+class AdamMoments:
+    """Memory of the optimiser, per learned tensor: `HEAD_LEARNED` and `TORSO_LEARNED`, in their order."""
+
+    head_first: tuple[Tensor, ...]
+    head_second: tuple[Tensor, ...]
+    torso_first: tuple[Tensor, ...]
+    torso_second: tuple[Tensor, ...]
+
+    @staticmethod
+    def zeros(head: RigHead, torso: RigTorso) -> AdamMoments:
+        """Of an optimiser that has not seen anything."""
+        parts = [[getattr(head, name) for name in HEAD_LEARNED]] * 2 + [list(torso)] * 2
+        return AdamMoments(*(tuple(torch.zeros_like(t) for t in part) for part in parts))
+
+
+@dataclass(frozen=True)
+class FitTarget:
+    """The training frame that a step compares with, and how."""
+
+    rgba: UInt8[np.ndarray, "h w 4"]
+    """The picture and its person mask."""
+    covered: Bool[np.ndarray, "h w"] | None
+    """Pixels that do not count."""
+    behind: Float[Tensor, "h w 3"] | Float[Tensor, "3"]
+    """The clean plate, or a colour that also replaces what is behind the person of the picture."""
+    ssim_weight: float
+    mask_weight: float
+    """Of the mean difference between alpha and mask."""
+
+
+@dataclass(frozen=True)
+class FitOutcome:
+    """What a step found before it moved anything."""
+
+    loss: float
+    mean_squared_error: float
+    """Over the pixels that count, in [0, 1] units."""
+    delta_gradient: Float[Tensor, " d"] | None
+
+
+class FitStep:
+    """Steps of one fit: motion row -> rig -> rasterise -> (1 - w) L1 + w (1 - SSIM) + mask L1 -> gradients -> Adam.
+
+    The same sums as `ops.rig`, `ops.rasterize`, `ops.photometric_loss` and torch.optim.Adam one after the other, but
+    nothing is copied between them, linear maps move while their gradient is still in the cache, and every part runs on
+    all threads. Not to be used by two threads at once.
+    """
+
+    def __init__(
+        self, mesh: RigMesh, poses: RigPose, *, width: int, height: int, fx: float, fy: float, cx: float, cy: float,
+        T_camera_world: Float[np.ndarray, "4 4"], betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-15,
+    ) -> None:  # fmt: skip
+        """`poses` holds all rows of motion: each of its arrays has a leading axis over them."""
+        self._mesh = RigMesh(
+            *(t.int().contiguous() if name == "faces" else t.contiguous() for name, t in mesh._asdict().items())
+        )
+        self._poses = RigPose(*(t.float().contiguous() for t in poses))
+        self._camera = ([width, height], [fx, fy, cx, cy], np.asarray(T_camera_world, np.float64)[:3].ravel().tolist())
+        self._constants = [*betas, eps]
+        self._native = native().FitStep()
+
+    def run(
+        self,
+        row: int,
+        head: RigHead,
+        torso: RigTorso,
+        moments: AdamMoments,
+        rates: list[float],
+        count: int,
+        target: FitTarget,
+        delta: Float[Tensor, " d"],
+        gradient_norms: Float[Tensor, " n"],
+        *,
+        want_delta_gradient: bool,
+    ) -> FitOutcome:
+        """Compare one row of motion with its frame, and move head, torso, moments and `gradient_norms` in place.
+
+        Args:
+            rates: one per tensor of `HEAD_LEARNED`, then of `TORSO_LEARNED`.
+            count: number of this step, from 1.
+            delta: correction of the row's pose: rotation vector, translation, expression.
+            gradient_norms: the length of dL/d(world mean) of each head Gaussian is added.
+
+        Raises:
+            ValueError: wrong shapes or memory order, an index outside the mesh, a NaN or infinity in a Gaussian.
+            TypeError: wrong dtype or device.
+        """
+        self._check(row, head, torso, moments, target, gradient_norms)
+        delta = checked(delta.detach(), "delta", (POSE_DELTA + self._mesh.expression_basis.shape[0],))
+        gradient = torch.empty_like(delta) if want_delta_gradient else None
+        mesh_counts, head_counts, torso_counts = counts(self._mesh, head, torso)
+        plate = target.behind.ndim == 3
+        images = [
+            target.rgba.ctypes.data, 0 if target.covered is None else target.covered.ctypes.data,
+            target.behind.data_ptr() if plate else 0,
+        ]  # fmt: skip
+        try:
+            loss, squared, pixels = self._native.run(
+                addresses(self._mesh), mesh_counts, addresses(tuple(t[row] for t in self._poses)), addresses(head),
+                head_counts, addresses(torso), torso_counts, addresses(moments.head_first),
+                addresses(moments.head_second), addresses(moments.torso_first), addresses(moments.torso_second), rates,
+                self._constants, count, *self._camera, images, [0.0] * 3 if plate else target.behind.tolist(),
+                [target.ssim_weight, target.mask_weight],
+                [delta.data_ptr(), 0 if gradient is None else gradient.data_ptr()], gradient_norms.data_ptr(),
+            )  # fmt: skip
+        except IndexError as error:
+            raise ValueError(f"{error}: an index lies outside the mesh") from error
+        return FitOutcome(loss, squared / max(3 * pixels, 1), gradient)
+
+    def _check(self, row, head, torso, moments, target, gradient_norms) -> None:
+        """Everything is changed in place: a copy, as for tensors that are not contiguous, would be lost."""
+        (width, height), plate = self._camera[0], target.behind
+        pose = RigPose(*(t[row] for t in self._poses))
+        for name, (array, want) in shapes(self._mesh, head, torso, pose).items():
+            _in_place(array, name, want, torch.int32 if name in ("mesh.faces", "head.triangles") else torch.float32)
+        learned = [getattr(head, name) for name in HEAD_LEARNED]
+        for values, like in (
+            (moments.head_first, learned), (moments.head_second, learned),
+            (moments.torso_first, torso), (moments.torso_second, torso),
+        ):  # fmt: skip
+            for moment, tensor in zip(values, like, strict=True):
+                _in_place(moment, "moments", tuple(tensor.shape))
+        _in_place(gradient_norms, "gradient_norms", (len(head.means),))
+        _in_place(plate, "behind", (height, width, 3) if plate.ndim == 3 else (3,))
+        for image, name, shape in (
+            (target.rgba, "rgba", (height, width, 4)),
+            (target.covered, "covered", (height, width)),
+        ):
+            if image is None:
+                continue
+            if image.shape != shape or image.itemsize != 1 or not image.flags.c_contiguous:
+                raise ValueError(f"{name}: expected bytes of shape {shape}, got {image.dtype} {image.shape}")
+
+
+def _in_place(tensor: Tensor, name: str, shape: tuple[int | None, ...], dtype: torch.dtype = torch.float32) -> None:
+    if checked(tensor, name, shape, dtype).data_ptr() != tensor.data_ptr() or not tensor.is_contiguous():
+        raise ValueError(f"{name}: expected a contiguous tensor, got strides {tensor.stride()}")
