@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from rig_parts import rig_parts
 from simt_launcher import SimtLauncher
 from test_cuda_raster import FIELDS, leaves, pull, relative, scene
 from test_kernels_losses import image_pair
+from test_kernels_rig import cast
 
 from avatar import doctor, renderer
 from avatar.errors import BackendUnavailable
@@ -71,6 +73,14 @@ def test_losses(backend):
     assert functions.ssim(image.to(device), target.to(device)) == pytest.approx(
         reference.ssim(exact, target.double()), abs=1e-5
     )
+
+
+def test_rig(backend):
+    functions, device, _ = backend
+    parts = [type(p)(*(t.to(device) for t in p)) for p in rig_parts(120, 30)]
+    exact = [cast(p, torch.float64, learn=False) for p in rig_parts(120, 30)]
+    for got, want in zip(functions.rig(*parts), reference.rig(*exact), strict=True):
+        assert relative(got.cpu(), want) < 1e-5
 
 
 def test_spoilt_input_is_refused(backend):

@@ -15,27 +15,9 @@ extern "C" __global__ void __launch_bounds__(128)
   if (i >= n) return;
   const long long from = shared ? i : static_cast<long long>(view) * n + i, to = static_cast<long long>(view) * n + i;
   const Camera<float> cam = read_camera(cameras + view * kCameraFloats, width, height, model);
-  const float *mean = means + 3 * from, *quat = quats + 4 * from, *scale = scales + 3 * from;
-  const float opacity = opacities[from];
-  const Shape<float> shape(quat, scale);
-  const Ellipse<float> seen = see(cam, mean, shape);
-  Splat splat;
-  TileRect rect;
-  const bool drawn = make_splat(cam, seen, opacity, splat, rect);
-  reinterpret_cast<Splat*>(splats)[to] = splat;
-  reinterpret_cast<TileRect*>(rects)[to] = rect;
-  keys[to] = drawn ? __float_as_int(splat.z) : kUnseen;
-  const float all = mean[0] + mean[1] + mean[2] + quat[0] + quat[1] + quat[2] + quat[3] + scale[0] + scale[1] +
-                    scale[2] + opacity;
-  if (!(fabsf(all) <= 3.4e38f)) atomicAdd(bad + view, 1);
-  if (!drawn) return;
-  const int tiles_x = (width + kTile - 1) / kTile, tiles = tiles_x * ((height + kTile - 1) / kTile);
-  int* counts = tile_counts + static_cast<long long>(view) * tiles;
-  for (int ty = rect.y0(); ty <= rect.y1(); ty++)
-    for (int tx = rect.x0(); tx <= rect.x1(); tx++) atomicAdd(counts + ty * tiles_x + tx, 1);
+  count_splat(cam, means + 3 * from, quats + 4 * from, scales + 3 * from, opacities[from], to, view, splats, rects, keys,
+              tile_counts, bad);
 }
-
-constexpr int kGeometrySums = 7;  // of raster_backward, before the channels' sums
 
 // Gradients of the Gaussians (written) and of the views (added to; may be null) from the sums of the raster pass.
 // One thread per Gaussian; if `shared`, it adds up all views, else there is one row of blocks per view.

@@ -5,8 +5,7 @@
 // nothing is divided by the transmittance and no last index is kept.
 #include "splat.h"
 
-constexpr int kGeometrySums = 7;  // see Sum
-enum Sum { kV, kVx, kVy, kVxx, kVxy, kVyy, kDepth };
+enum Sum { kV, kVx, kVy, kVxx, kVxy, kVyy, kDepth };  // kGeometrySums of them
 
 // What is drawn: Gaussians `n` per view with `channels` values each; if `shared`, all views take the same values.
 struct Scene {

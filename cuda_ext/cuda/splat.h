@@ -12,7 +12,7 @@ using visavis::maths::Shape;
 constexpr int kTile = 16;              // pixels along a tile's side; one thread per pixel
 constexpr int kTilePixels = kTile * kTile;
 constexpr int kCameraFloats = 16;      // fx, fy, cx, cy, rows of [R | t]
-constexpr int kSplatFloats = 8;
+constexpr int kGeometrySums = 7;       // per splat, of the backward raster pass, before those of its values
 constexpr int kUnseen = -1;            // the depth key of a Gaussian that is not drawn: sorts last
 constexpr float kMinNorm = visavis::maths::kMinNorm;
 constexpr float kMaxAlpha = visavis::maths::kMaxAlpha;
@@ -86,6 +86,27 @@ __device__ __forceinline__ bool make_splat(const Camera<float>& cam, const Ellip
                      tile_range(seen.at.v, sqrtf(reach * seen.bb), cam.height, y);
   if (drawn) rect = {x, y};
   return drawn;
+}
+
+// Projects one Gaussian, stores it as splat number `to`, and counts it on the tiles that it may touch.
+__device__ __forceinline__ void count_splat(const Camera<float>& cam, const float* mean, const float* quat,
+                                            const float* scale, float opacity, long long to, int view, float* splats,
+                                            int* rects, int* keys, int* tile_counts, int* bad) {
+  const Shape<float> shape(quat, scale);
+  Splat splat;
+  TileRect rect;
+  const bool drawn = make_splat(cam, see(cam, mean, shape), opacity, splat, rect);
+  reinterpret_cast<Splat*>(splats)[to] = splat;
+  reinterpret_cast<TileRect*>(rects)[to] = rect;
+  keys[to] = drawn ? __float_as_int(splat.z) : kUnseen;
+  const float all = mean[0] + mean[1] + mean[2] + quat[0] + quat[1] + quat[2] + quat[3] + scale[0] + scale[1] +
+                    scale[2] + opacity;
+  if (!(fabsf(all) <= 3.4e38f)) atomicAdd(bad + view, 1);
+  if (!drawn) return;
+  const int tiles_x = (cam.width + kTile - 1) / kTile, tiles = tiles_x * ((cam.height + kTile - 1) / kTile);
+  int* counts = tile_counts + static_cast<long long>(view) * tiles;
+  for (int ty = rect.y0(); ty <= rect.y1(); ty++)
+    for (int tx = rect.x0(); tx <= rect.x1(); tx++) atomicAdd(counts + ty * tiles_x + tx, 1);
 }
 
 // How a splat covers a pixel centre. Both directions evaluate these very operations to agree on every threshold.

@@ -7,5 +7,7 @@ _ops = GpuOps(launcher_of)
 rasterize = _ops.rasterize
 photometric_loss = _ops.photometric_loss
 ssim = _ops.ssim
+rig = _ops.rig
+draw_rig = _ops.draw_rig
 
-__all__ = ["check_available", "photometric_loss", "rasterize", "ssim"]
+__all__ = ["check_available", "draw_rig", "photometric_loss", "rasterize", "rig", "ssim"]

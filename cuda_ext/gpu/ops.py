@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cuda_ext.gpu import photometric, raster
+from cuda_ext.gpu import rig as rigs
 from cuda_ext.gpu.launch import Launcher
 from cuda_ext.ops.checks import checked
+from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, shapes
 
 MAX_SIDE = 16384
 MAX_ENTRIES = 1 << 28
@@ -175,3 +177,78 @@ class GpuOps:
         if image.numel() == 0:
             raise ValueError(f"image: expected at least one value, got shape {tuple(image.shape)}")
         return launcher, image, checked(target, "target", tuple(image.shape), device=launcher.device)
+
+    def rig(
+        self, mesh: RigMesh, pose: RigPose, head: RigHead, torso: RigTorso
+    ) -> tuple[
+        Float[Tensor, "n 3"], Float[Tensor, "n 4"], Float[Tensor, "n 3"], Float[Tensor, " n"], Float[Tensor, "n 3"]
+    ]:
+        """See `cuda_ext.ops.rig`. Waits for the device, to look at the indices."""
+        launcher = self._launcher(mesh.neutral, "mesh.neutral")
+        mesh, pose, head, torso = _checked_rig(mesh, pose, head, torso, launcher.device)
+        batch = RigPose(*(t[None] for t in pose))
+        *world, colors = rigs.PlaceRiders.apply(  # pyright: ignore[reportGeneralTypeIssues]
+            launcher, mesh.faces, *rigs.inputs_of(_riders(launcher, mesh, batch, head, torso))
+        )
+        return *(t[0] for t in world), colors  # pyright: ignore[reportReturnType]
+
+    def draw_rig(
+        self,
+        mesh: RigMesh,
+        poses: RigPose,
+        head: RigHead,
+        torso: RigTorso,
+        cameras: Float[Tensor, "b 16"],
+        *,
+        width: int,
+        height: int,
+        model: int = 0,
+        capacity: int | None = None,
+    ) -> tuple[Float[Tensor, "b h w 3"], Float[Tensor, "b h w"], Float[Tensor, "b h w"], Tensor]:
+        """Pose and draw several frames, each with its own camera, in one pass that never waits for the device.
+
+        Gradients reach the poses, the Gaussians and the cameras' [R | t]. Inputs are not looked at: indices must lie
+        inside the mesh (`rig` checks that).
+
+        Args:
+            poses: as for `rig`, each with a leading axis of frames.
+            cameras: fx, fy, cx, cy, then the rows of [R | t], camera <- world.
+            capacity: tile list entries per frame.
+
+        Returns:
+            rgb (premultiplied), alpha, depth, and flags (2, b): entries that each frame needs (more than `capacity`:
+            its image lacks splats), and how many of its Gaussians hold a NaN or infinity.
+        """
+        launcher = self._launcher(mesh.neutral, "mesh.neutral")
+        riders = _riders(launcher, mesh, poses, head, torso)
+        views = raster.Views(cameras.detach(), width, height, model)
+        capacity = capacity or raster.default_capacity(riders.total)
+        drawn = rigs.DrawRiders.apply(launcher, views, capacity, cameras, mesh.faces, *rigs.inputs_of(riders))
+        return drawn  # pyright: ignore[reportReturnType]
+
+
+def _riders(launcher: Launcher, mesh: RigMesh, poses: RigPose, head: RigHead, torso: RigTorso) -> rigs.Riders:
+    moves = rigs.joint_moves(poses.joints, mesh.joint_regressor @ mesh.neutral)
+    vertices = rigs.PoseMesh.apply(launcher, mesh, poses.expression, moves, poses.rotation, poses.translation)
+    moving = (vertices, poses.features, poses.torso_features, poses.torso)
+    return rigs.Riders(head, torso, mesh.faces, *moving)  # pyright: ignore[reportArgumentType]
+
+
+def _checked_rig(
+    mesh: RigMesh, pose: RigPose, head: RigHead, torso: RigTorso, device: torch.device
+) -> tuple[RigMesh, RigPose, RigHead, RigTorso]:
+    arrays = {
+        name: checked(
+            array, name, want, torch.int32 if name in ("mesh.faces", "head.triangles") else torch.float32, device
+        )
+        for name, (array, want) in shapes(mesh, head, torso, pose).items()
+    }
+    v, f = len(mesh.neutral), len(mesh.faces)
+    for name, count in zip(integers, (v, f), strict=True):
+        indices = arrays[name]
+        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < count:
+            where = f"an index lies outside the mesh of {v} vertices and {f} faces"
+            raise ValueError(f"{name.split('.')[1]}: {where}")
+    parts = (("mesh", RigMesh), ("pose", RigPose), ("head", RigHead), ("torso", RigTorso))
+    checked_parts = [kind(*(arrays[f"{part}.{name}"] for name in kind._fields)) for part, kind in parts]
+    return tuple(checked_parts)  # pyright: ignore[reportReturnType]

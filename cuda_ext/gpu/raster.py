@@ -99,19 +99,48 @@ def default_capacity(count: int) -> int:
     return max(1 << 16, 8 * count)
 
 
+@dataclass(frozen=True)
+class Counting:
+    """What the projecting kernels write."""
+
+    splats: Float[Tensor, "v n 8"]
+    rects: Int[Tensor, "v n 2"]
+    keys: Int[Tensor, "v n"]
+    tile_counts: Int[Tensor, "v tiles"]
+    bad: Int[Tensor, " v"]
+
+    @staticmethod
+    def of(launcher: Launcher, count: int, views: Views) -> Counting:
+        """Memory for `count` Gaussians per view; the counters are 0."""
+        v, device = views.count, launcher.device
+        return Counting(
+            torch.empty(v, count, 8, device=device),
+            torch.empty(v, count, 2, dtype=torch.int32, device=device),
+            torch.empty(v, count, dtype=torch.int32, device=device),
+            torch.zeros(v, views.tiles, dtype=torch.int32, device=device),
+            torch.zeros(v, dtype=torch.int32, device=device),
+        )
+
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What the kernels take, in their order."""
+        return self.splats, self.rects, self.keys, self.tile_counts, self.bad
+
+
 def project(launcher: Launcher, scene: Scene, views: Views, capacity: int) -> Projected:
     """Project all Gaussians into all views, sort them by depth (equal depths by index) and hand them to the tiles."""
-    device, v, n = launcher.device, views.count, scene.count
-    splats, rects = torch.empty(v, n, 8, device=device), torch.empty(v, n, 2, dtype=torch.int32, device=device)
-    keys = torch.empty(v, n, dtype=torch.int32, device=device)
-    tile_counts = torch.zeros(v, views.tiles, dtype=torch.int32, device=device)
-    bad = torch.zeros(v, dtype=torch.int32, device=device)
+    memory, n = Counting.of(launcher, scene.count, views), scene.count
     launcher.launch(
-        "project_count", (blocks(n, 128), v), (128,), *scene.tensors(), views.table, n, int(scene.shared), views.width,
-        views.height, views.model, splats, rects, keys, tile_counts, bad,
+        "project_count", (blocks(n, 128), views.count), (128,), *scene.tensors(), views.table, n, int(scene.shared),
+        views.width, views.height, views.model, *memory.outputs(),
     )  # fmt: skip
-    lists, offsets, needed = list_tiles(launcher, rects, sort_by_key(launcher, keys), tile_counts, views, capacity)
-    return Projected(splats, rects, lists, offsets, needed, bad)
+    return finish(launcher, memory, views, capacity)
+
+
+def finish(launcher: Launcher, memory: Counting, views: Views, capacity: int) -> Projected:
+    """Sort what was projected and hand it to the tiles."""
+    order = sort_by_key(launcher, memory.keys)
+    lists, offsets, needed = list_tiles(launcher, memory.rects, order, memory.tile_counts, views, capacity)
+    return Projected(memory.splats, memory.rects, lists, offsets, needed, memory.bad)
 
 
 def sort_by_key(launcher: Launcher, keys: Int[Tensor, "v n"]) -> Int[Tensor, "v n"]:
