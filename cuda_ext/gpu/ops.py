@@ -237,10 +237,9 @@ def _riders(launcher: Launcher, mesh: RigMesh, poses: RigPose, head: RigHead, to
 def _checked_rig(
     mesh: RigMesh, pose: RigPose, head: RigHead, torso: RigTorso, device: torch.device
 ) -> tuple[RigMesh, RigPose, RigHead, RigTorso]:
+    integers = ("mesh.faces", "head.triangles")
     arrays = {
-        name: checked(
-            array, name, want, torch.int32 if name in ("mesh.faces", "head.triangles") else torch.float32, device
-        )
+        name: checked(array, name, want, torch.int32 if name in integers else torch.float32, device)
         for name, (array, want) in shapes(mesh, head, torso, pose).items()
     }
     v, f = len(mesh.neutral), len(mesh.faces)
