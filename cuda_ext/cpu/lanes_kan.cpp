@@ -115,41 +115,73 @@ void forward_block(const KanView& v, const Activations& a, int first, int points
   for (; p < points; p++) forward_points<1, V>(v, a, first, p, o);
 }
 
-// grad_x of one point: per input, the dot product of the outputs' gradients with the slope of all its edges.
-void slope_of_point(const KanView& v, const Activations& a, const float* slopes, int point, float* grad_x) {
-  const int64_t per_input = (int64_t)v.rows() * v.padded, base = per_input - v.padded;
-  for (int first = 0; first < v.inputs; first += kInputGroup) {
-    const int count = imin(kInputGroup, v.inputs - first);
-    vf dots[kInputGroup] = {};
-    for (int g = 0; g < count; g++) {
-      const int at = point * v.inputs + first + g;
-      const float* weights = v.weights + (first + g) * per_input;
-      const float* rows = weights + a.offset[at];
-      for (int o = 0; o < v.padded; o += kLanes) {
-        vf edge = broadcast(a.slope[kBase][at]) * load(weights + base + o);
-        for (int k = 0; k < kBase; k++)
-          edge = fma(broadcast(a.slope[k][at]), load(rows + (int64_t)k * v.padded + o), edge);
-        dots[g] = fma(edge, load(slopes + o), dots[g]);
+// What the loops below read of a layer, by value: a store to floats would else make the compiler read it all again.
+struct Edges {
+  int inputs, padded;
+  int64_t per_input, base;  // floats of an input's weights, and where among them the base branch begins
+  explicit Edges(const KanView& v)
+      : inputs(v.inputs), padded(v.padded), per_input((int64_t)v.rows() * v.padded), base(per_input - v.padded) {}
+};
+
+// Adds one point's part of the gradients of all weights to V vectors of outputs.
+template <int V>
+VISAVIS_INLINE void add_weight_gradients(const Edges e, const Activations a, int first_value, const vf (&slopes)[V],
+                                         float* weights) {
+  for (int i = 0; i < e.inputs; i++, weights += e.per_input) {
+    const int at = first_value + i;
+    float* rows = weights + a.offset[at];
+    vf terms[kTerms];
+    for (int k = 0; k < kTerms; k++) terms[k] = broadcast(a.term[k][at]);
+    for (int j = 0; j < V; j++) {
+      for (int k = 0; k < kBase; k++) {
+        float* row = rows + k * e.padded + j * kLanes;
+        store(row, fma(terms[k], slopes[j], load(row)));
       }
+      float* row = weights + e.base + j * kLanes;
+      store(row, fma(terms[kBase], slopes[j], load(row)));
     }
-    float sums[16];
-    sum_each<kInputGroup>(dots, sums);
-    memcpy(grad_x + first, sums, sizeof(float) * count);
   }
 }
 
-VISAVIS_INLINE void add_scaled(float* row, float factor, const float* slopes, int padded) {
-  for (int o = 0; o < padded; o += kLanes) store(row + o, fma(broadcast(factor), load(slopes + o), load(row + o)));
+// The slope of an edge's function times the gradients of V vectors of outputs, output by output.
+template <int V>
+VISAVIS_INLINE vf edge_slopes(const Edges e, const Activations a, int at, const vf (&slopes)[V], const float* weights) {
+  const float* rows = weights + a.offset[at];
+  vf terms[kTerms], total = {};
+  for (int k = 0; k < kTerms; k++) terms[k] = broadcast(a.slope[k][at]);
+  for (int j = 0; j < V; j++) {
+    vf edge = terms[kBase] * load(weights + e.base + j * kLanes);
+    for (int k = 0; k < kBase; k++) edge = fma(terms[k], load(rows + k * e.padded + j * kLanes), edge);
+    total = fma(edge, slopes[j], total);
+  }
+  return total;
 }
 
-void weights_of_point(const KanView& v, const Activations& a, const float* slopes, int point) {
-  const int64_t per_input = (int64_t)v.rows() * v.padded, base = per_input - v.padded;
-  float* weights = v.grad_weights;
-  for (int i = 0; i < v.inputs; i++, weights += per_input) {
-    const int at = point * v.inputs + i;
-    float* rows = weights + a.offset[at];
-    for (int k = 0; k < kBase; k++) add_scaled(rows + (int64_t)k * v.padded, a.term[k][at], slopes, v.padded);
-    add_scaled(weights + base, a.term[kBase][at], slopes, v.padded);
+// Adds V vectors of outputs to grad_x of one point, or begins it.
+template <int V>
+VISAVIS_INLINE void add_input_gradients(const Edges e, const Activations a, int first_value, const vf (&slopes)[V],
+                                        const float* weights, float* grad_x, bool begin) {
+  for (int first = 0; first < e.inputs; first += kInputGroup) {
+    const int count = imin(kInputGroup, e.inputs - first);
+    vf dots[kInputGroup] = {};
+    for (int g = 0; g < count; g++)
+      dots[g] = edge_slopes<V>(e, a, first_value + first + g, slopes, weights + (first + g) * e.per_input);
+    float sums[16];
+    sum_each<kInputGroup>(dots, sums);
+    for (int g = 0; g < count; g++) grad_x[first + g] = begin ? sums[g] : grad_x[first + g] + sums[g];
+  }
+}
+
+// V vectors of outputs, from `o` on, of a block of points.
+template <int V>
+void backward_block(const KanView& v, const Activations& a, const float* slopes, int first, int points, int o) {
+  const Edges e(v);
+  for (int p = 0; p < points; p++) {
+    vf mine[V];
+    for (int j = 0; j < V; j++) mine[j] = load(slopes + (int64_t)p * e.padded + o + j * kLanes);
+    add_weight_gradients<V>(e, a, p * e.inputs, mine, v.grad_weights + o);
+    if (v.grad_x)
+      add_input_gradients<V>(e, a, p * e.inputs, mine, v.weights + o, v.grad_x + (int64_t)(first + p) * e.inputs, o == 0);
   }
 }
 
@@ -181,11 +213,9 @@ void kan_backward(const KanView& v, int begin, int end, float* scratch) {
     activate(v, first, points, a);
     for (int p = 0; p < points; p++)
       memcpy(slopes + (int64_t)p * v.padded, v.grad_y + (int64_t)(first + p) * v.outputs, sizeof(float) * v.outputs);
-    for (int p = 0; p < points; p++) {
-      const float* slope = slopes + (int64_t)p * v.padded;
-      weights_of_point(v, a, slope, p);
-      if (v.grad_x) slope_of_point(v, a, slope, p, v.grad_x + (int64_t)(first + p) * v.inputs);
-    }
+    int o = 0;
+    for (; o + 2 * kLanes <= v.padded; o += 2 * kLanes) backward_block<2>(v, a, slopes, first, points, o);
+    for (; o < v.padded; o += kLanes) backward_block<1>(v, a, slopes, first, points, o);
   }
 }
 

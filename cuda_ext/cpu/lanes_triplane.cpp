@@ -88,59 +88,39 @@ void look_up(const TriplaneView& v, int plane_level) {
   }
 }
 
+// Slopes of the cells' features at the points: four dot products per point, one per corner.
+VISAVIS_INLINE void slope_of_places(const Cells& cells, const float (*dots)[kLanes], float scale, float* grad_u, float* grad_v) {
+  const vf d00 = load(dots[0]), d10 = load(dots[1]), d01 = load(dots[2]), d11 = load(dots[3]);
+  store(grad_u, scale * ((d10 - d00) * (1.f - cells.v) + (d11 - d01) * cells.v));
+  store(grad_v, scale * ((d01 - d00) * (1.f - cells.u) + (d11 - d10) * cells.u));
+}
+
 template <int F>
 void scatter(const TriplaneView& v, int plane_level) {
   const Place place = Place::of(v, plane_level);
+  const float* table = v.table + place.table;
   float* grads = v.grad_table + place.table;
+  float* grad_u = v.grad_places ? v.grad_places + 2 * (int64_t)plane_level * v.padded : nullptr;
   const int next = plane_level % v.levels + 1;
   const int64_t end = next < v.levels ? v.level[next].first : v.rows;
   memset(grads, 0, sizeof(float) * F * (end - place.level.first));
+  const int n = v.n, padded = v.padded;
   Cells cells;
-  for (int first = 0; first < v.n; first += kLanes) {
+  alignas(64) float dots[4][kLanes] = {};
+  for (int first = 0; first < n; first += kLanes) {
     locate(place.level, place.us + first, place.vs + first, cells);
     const float* slopes = place.column + (int64_t)first * F;
-    const int count = imin(kLanes, v.n - first);
+    const int count = imin(kLanes, n - first);
     for (int i = 0; i < count; i++) {
       const auto slope = Feature<F>::read(slopes + i * F);
       for (int c = 0; c < 4; c++) {
-        float* at = grads + (int64_t)cells.row[c][i] * F;
-        Feature<F>::write(at, Feature<F>::read(at) + slope * cells.weight[c][i]);
+        const int64_t row = (int64_t)cells.row[c][i] * F;
+        Feature<F>::write(grads + row, Feature<F>::read(grads + row) + slope * cells.weight[c][i]);
+        if (grad_u) dots[c][i] = Feature<F>::dot(slope, Feature<F>::read(table + row));
       }
     }
+    if (grad_u) slope_of_places(cells, dots, (float)place.level.resolution, grad_u + first, grad_u + padded + first);
   }
-}
-
-template <int F>
-void slope_of_points(const TriplaneView& v, int begin, int end, int plane_level) {
-  const Place place = Place::of(v, plane_level);
-  const int plane = plane_level / v.levels;
-  float* grad_u = v.grad_coords + (int64_t)maths::plane_axis(plane, 0) * v.padded;
-  float* grad_v = v.grad_coords + (int64_t)maths::plane_axis(plane, 1) * v.padded;
-  const float* table = v.table + place.table;
-  const float scale = (float)place.level.resolution;
-  Cells cells;
-  alignas(64) float dots[4][kLanes] = {};
-  for (int first = begin; first < end; first += kLanes) {
-    locate(place.level, place.us + first, place.vs + first, cells);
-    const float* slopes = place.column + (int64_t)first * F;
-    const int count = imin(kLanes, end - first);
-    for (int i = 0; i < count; i++) {
-      const auto slope = Feature<F>::read(slopes + i * F);
-      for (int c = 0; c < 4; c++)
-        dots[c][i] = Feature<F>::dot(slope, Feature<F>::read(table + (int64_t)cells.row[c][i] * F));
-    }
-    const vf d00 = load(dots[0]), d10 = load(dots[1]), d01 = load(dots[2]), d11 = load(dots[3]);
-    store(grad_u + first, load(grad_u + first) + scale * ((d10 - d00) * (1.f - cells.v) + (d11 - d01) * cells.v));
-    store(grad_v + first, load(grad_v + first) + scale * ((d01 - d00) * (1.f - cells.u) + (d11 - d10) * cells.u));
-  }
-}
-
-template <int F>
-void points_backward(const TriplaneView& v, int begin, int end) {
-  const int padded_end = end == v.n ? v.padded : end;
-  for (int axis = 0; axis < 3; axis++)
-    memset(v.grad_coords + (int64_t)axis * v.padded + begin, 0, sizeof(float) * (padded_end - begin));
-  for (int plane_level = 0; plane_level < 3 * v.levels; plane_level++) slope_of_points<F>(v, begin, end, plane_level);
 }
 
 constexpr int kRowBlock = 64;  // points whose rows stay in the first-level cache
@@ -184,9 +164,27 @@ void to_columns(const TriplaneView& v, int begin, int end) {
 
 void triplane_level(const TriplaneView& v, int plane_level) { VISAVIS_BY_FEATURES(look_up, v, plane_level) }
 void triplane_level_backward(const TriplaneView& v, int plane_level) { VISAVIS_BY_FEATURES(scatter, v, plane_level) }
+
+// `begin` is a multiple of kPointPad. Levels are summed in their order.
 void triplane_points_backward(const TriplaneView& v, int begin, int end) {
-  VISAVIS_BY_FEATURES(points_backward, v, begin, end)
+  for (int first = begin; first < end; first += kLanes)
+    for (int axis = 0; axis < 3; axis++) {
+      vf total = {};
+      for (int which = 0; which < 2; which++) {
+        const int plane = (axis + 3 - which) % 3;  // whose coordinate `which` is this axis
+        const float* slopes = v.grad_places + ((int64_t)plane * v.levels * 2 + which) * v.padded + first;
+        for (int level = 0; level < v.levels; level++) total += load(slopes + (int64_t)level * 2 * v.padded);
+      }
+      float sums[kLanes];
+      store(sums, total);
+      const int count = imin(kLanes, end - first);
+      for (int i = 0; i < count; i++) {
+        const int64_t at = 3 * (int64_t)(first + i) + axis;
+        v.grad_points[at] = v.points[at] >= 0.f && v.points[at] <= 1.f ? sums[i] : 0.f;
+      }
+    }
 }
+
 void triplane_to_rows(const TriplaneView& v, int begin, int end) { VISAVIS_BY_FEATURES(to_rows, v, begin, end) }
 void triplane_to_columns(const TriplaneView& v, int begin, int end) { VISAVIS_BY_FEATURES(to_columns, v, begin, end) }
 

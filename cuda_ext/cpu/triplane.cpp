@@ -10,17 +10,16 @@
 namespace visavis {
 namespace {
 
-constexpr int kRowChunk = 2048;    // points per task when columns become rows or back
-constexpr int kPointChunk = 8192;  // points per task for their gradients: many, since every task sweeps all tables
+constexpr int kChunk = 2048;  // points per task, where tasks are points
 
 template <class F>
-void over_points(int n, int chunk, const F& body) {
-  parallel((n + chunk - 1) / chunk, [&](int i) { body(i * chunk, std::min((i + 1) * chunk, n)); });
+void over_points(int n, const F& body) {
+  parallel((n + kChunk - 1) / kChunk, [&](int i) { body(i * kChunk, std::min((i + 1) * kChunk, n)); });
 }
 
 // Memory of the caller's thread, for one call; kept, since the next call needs as much.
 struct Workspace {
-  Buffer<float> coords, columns, grad_coords;
+  Buffer<float> coords, columns, grad_places;
 
   void fill(TriplaneView& v, const float* points) {
     require_finite(points, (int64_t)v.n * 3, "points");
@@ -29,7 +28,7 @@ struct Workspace {
     std::memset(to, 0, sizeof(float) * 3 * v.padded);
     for (int i = 0; i < v.n; i++)
       for (int a = 0; a < 3; a++) to[(int64_t)a * v.padded + i] = std::min(std::max(points[3 * (int64_t)i + a], 0.f), 1.f);
-    v.coords = to;
+    v.points = points, v.coords = to;
     v.columns = columns.reserve((size_t)3 * v.levels * v.n * v.features);
   }
 };
@@ -46,28 +45,19 @@ void triplane(TriplaneView view, const float* points, float* out) {
   view.out = out;
   const FieldKernels& k = kernels().fields;
   parallel(3 * view.levels, [&](int plane_level) { k.triplane_level(view, plane_level); });
-  over_points(view.n, kRowChunk, [&](int begin, int end) { k.triplane_to_rows(view, begin, end); });
+  over_points(view.n, [&](int begin, int end) { k.triplane_to_rows(view, begin, end); });
 }
 
 void triplane_backward(TriplaneView view, const float* points, const float* grad_out, float* grad_table,
                        float* grad_points) {
   workspace().fill(view, points);
   view.out = const_cast<float*>(grad_out);  // only read
-  view.grad_table = grad_table;
+  view.grad_table = grad_table, view.grad_points = grad_points;
+  if (grad_points) view.grad_places = workspace().grad_places.reserve((size_t)6 * view.levels * view.padded);
   const FieldKernels& k = kernels().fields;
-  over_points(view.n, kRowChunk, [&](int begin, int end) { k.triplane_to_columns(view, begin, end); });
+  over_points(view.n, [&](int begin, int end) { k.triplane_to_columns(view, begin, end); });
   parallel(3 * view.levels, [&](int plane_level) { k.triplane_level_backward(view, plane_level); });
-  if (!grad_points) return;
-  view.grad_coords = workspace().grad_coords.reserve((size_t)3 * view.padded);
-  over_points(view.n, kPointChunk, [&](int begin, int end) {
-    k.triplane_points_backward(view, begin, end);
-    for (int i = begin; i < end; i++)
-      for (int a = 0; a < 3; a++) {
-        const int64_t at = 3 * (int64_t)i + a;
-        const bool inside = points[at] >= 0.f && points[at] <= 1.f;
-        grad_points[at] = inside ? view.grad_coords[(int64_t)a * view.padded + i] : 0.f;
-      }
-  });
+  if (grad_points) over_points(view.n, [&](int begin, int end) { k.triplane_points_backward(view, begin, end); });
 }
 
 }  // namespace visavis

@@ -38,12 +38,14 @@ struct TriplaneView {
   int n, padded, levels, features;
   int64_t rows;  // of one plane's table
   maths::TriplaneLevel level[kMaxLevels];
+  const float* points;       // (n, 3)
   const float* coords;       // (3, padded) clamped to [0, 1]
   const float* table;        // (3, rows, features)
   float* columns;            // (3 * levels, n, features): outputs, or their gradients
   float* out;                // (n, 3 * levels * features)
   float* grad_table;         // like table
-  float* grad_coords;        // like coords
+  float* grad_places;        // (3 * levels, 2, padded): of the coordinates, level by level; null when nobody asks
+  float* grad_points;        // (n, 3)
 };
 
 // One KAN layer. The weights of an input are rows of `padded` outputs: three zero rows, one per basis function, three
@@ -68,8 +70,8 @@ struct FieldKernels {
   void (*adam)(const AdamTensor& t, int64_t begin, int64_t end);
   void (*packed)(const PackedView& v, int64_t block_begin, int64_t block_end);
   void (*triplane_level)(const TriplaneView& v, int plane_level);           // fills its columns
-  void (*triplane_level_backward)(const TriplaneView& v, int plane_level);  // fills its part of grad_table
-  void (*triplane_points_backward)(const TriplaneView& v, int begin, int end);
+  void (*triplane_level_backward)(const TriplaneView& v, int plane_level);  // its part of grad_table, grad_places
+  void (*triplane_points_backward)(const TriplaneView& v, int begin, int end);  // grad_points from grad_places
   void (*triplane_to_rows)(const TriplaneView& v, int begin, int end);
   void (*triplane_to_columns)(const TriplaneView& v, int begin, int end);
   int64_t (*kan_scratch)(const KanView& v);  // floats that a call of the two below needs
