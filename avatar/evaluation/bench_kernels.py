@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from avatar.evaluation.bench_fields import field_cases
 from avatar.evaluation.bench_scenes import HEAD_HEIGHT, HEAD_SEMI_AXES, rigged_head, splat_scales
 from avatar.types import Camera, Gaussians
 from cuda_ext import ops, reference
@@ -185,7 +186,8 @@ def run(threads: list[int]) -> list[dict]:
         but "raster_fwd" are forward and backward, and all include the torch wrapper; "ssim" is the loss with its L1.
     """
     kernel_threads, torch_threads = ops.get_threads(), torch.get_num_threads()
-    cases = [*_raster_cases(), _ssim_case(), *_rig_cases()]
+    fields = [Case(*timed) for timed in field_cases()]
+    cases = [*_raster_cases(), _ssim_case(), *_rig_cases(), *fields]
     rows = []
     try:
         for count in threads:

@@ -9,7 +9,18 @@ struct Int8 {
   typedef int8_t Value;
   typedef int8_t Vector __attribute__((vector_size(kLanes), aligned(1), may_alias));
   VISAVIS_INLINE vf read(const int8_t* p) {
+    // Intrinsics, since GCC converts such vectors value by value.
+#if VISAVIS_LANES == 16
+    return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif VISAVIS_LANES == 8
+    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__x86_64__)
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return (vf)_mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four)));
+#else
     return __builtin_convertvector(*reinterpret_cast<const Vector*>(p), vf);
+#endif
   }
 };
 
@@ -23,7 +34,11 @@ struct Half {
     return (vf)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 #else
     // Shifted into place, exponent and fraction make a float that is 2^112 too small, denormals included.
+#if defined(__x86_64__)
+    const vi bits = (vi)_mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+#else
     const vi bits = __builtin_convertvector(*reinterpret_cast<const Vector*>(p), vi);
+#endif
     const vf magnitude = (vf)((bits & 0x7fff) << 13) * 5.192296858534828e33f;
     return (vf)((vi)magnitude | ((bits & 0x8000) << 16));
 #endif
