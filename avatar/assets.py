@@ -63,6 +63,11 @@ def cache_dir() -> Path:
     return Path(explicit) if explicit else base / "visavis"
 
 
+def head_folder() -> Path:
+    """Where converted heads and their landmark tables live."""
+    return cache_dir() / "heads"
+
+
 def sha256_file(path: Path) -> str:
     """Checksum of a file, read in blocks."""
     digest = hashlib.sha256()

@@ -12,20 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from avatar.geometry import axis_angle_to_matrix, matrix_to_axis_angle, matrix_to_quat, mean_rotation, quat_to_matrix
+from avatar import driving_maths
+from avatar.driving_maths import TORSO_SMOOTHING_SECONDS, Statistics
+from avatar.geometry import axis_angle_to_matrix, matrix_to_quat, mean_rotation, quat_to_matrix
 from avatar.types import HeadParams, Motion
 
-TORSO_SMOOTHING_SECONDS = (0.08, 0.33)
-"""Shoulders follow the head late and softly: the torso map sees the head pose at two temporal scales."""
-CLAMP_MARGIN = 0.15
-"""How far beyond the training range a driving feature may softly go, as a share of the range."""
-
 RIDGE = 0.1
-EXPRESSION_RANGE = (-0.15, 1.15)
-"""ARKit actions of a foreign driver: a tracker's rest lies a little below 0 where a person's neutral differs."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,8 @@ class DrivingSpace:
         )
         # Floors: a still head must not turn tracking noise into full-scale features (1 degree, 3 mm).
         floor = torch.tensor([0.017] * 3 + [0.003] * 3)
-        space = replace(space, pose_scale=space._pose(R, t).std(0, correction=0).maximum(floor))
+        pose = driving_maths.pose_features(space.statistics(), motion)
+        space = replace(space, pose_scale=torch.from_numpy(pose).float().std(0, correction=0).maximum(floor))
         features = space.raw_features(motion)
         space = replace(space, low=features.quantile(0.01, dim=0), high=features.quantile(0.99, dim=0))
         x = space.prepare(motion).torso_features
@@ -87,15 +82,13 @@ class DrivingSpace:
         weights = torch.linalg.solve(x.T @ x + ridge, x.T @ (torch.as_tensor(motion.torso) - space.mean_torso))
         return replace(space, torso_weights=weights)
 
-    def _pose(self, R: Tensor, t: Tensor) -> Float[Tensor, "t 6"]:
-        rotation = matrix_to_axis_angle(self.mean_rotation.T @ R)
-        return torch.cat([rotation, t - self.mean_translation], -1) / self.pose_scale
+    def statistics(self) -> Statistics:
+        """The same as numpy arrays."""
+        return Statistics(*(getattr(self, name).numpy() for name in Statistics._fields))
 
     def raw_features(self, motion: Motion) -> Float[Tensor, "t k"]:
         """Expression coefficients and standardised pose, not clamped."""
-        coefficients = (torch.as_tensor(motion.expression) - self.mean_expression) @ self.basis
-        pose = self._pose(quat_to_matrix(torch.as_tensor(motion.quats_wxyz)), torch.as_tensor(motion.translation))
-        return torch.cat([coefficients, pose], -1)
+        return torch.from_numpy(driving_maths.raw_features(self.statistics(), motion))
 
     def retarget(self, motion: Motion, *, expression_is_relative: bool = True) -> Motion:
         """Another head's motion as this person would do it: its deviations from its own mean, around our mean.
@@ -104,31 +97,11 @@ class DrivingSpace:
             expression_is_relative: also move the expression; False for drivers that already start from
                 `rest_expression` and only their pose is foreign.
         """
-        R, t = quat_to_matrix(torch.as_tensor(motion.quats_wxyz)), torch.as_tensor(motion.translation)
-        expression = torch.as_tensor(motion.expression)
-        if expression_is_relative and len(motion) > 1:
-            expression = expression - expression.mean(0) + self.mean_expression
-        moved = self.mean_rotation @ (mean_rotation(R).T @ R)
-        return replace(
-            motion,
-            expression=expression.clamp(*EXPRESSION_RANGE).numpy(),
-            quats_wxyz=matrix_to_quat(moved).numpy(),
-            translation=(t - t.mean(0) + self.mean_translation).numpy(),
-            torso=motion.torso - motion.torso.mean(0) + self.mean_torso.numpy() if motion.torso.any() else motion.torso,
-        )
+        return driving_maths.retarget(self.statistics(), motion, expression_is_relative=expression_is_relative)
 
     def prepare(self, motion: Motion) -> PreparedMotion:
         """Everything a frame of the avatar needs, for each frame of a motion in this person's terms."""
-        raw = self.raw_features(motion)
-        fps = motion.fps
-        pose = raw[:, -6:].numpy()
-        smooth = [gaussian_filter1d(pose, s * fps, axis=0, mode="nearest") for s in TORSO_SMOOTHING_SECONDS]
-        low, high = self.low[-6:].repeat(len(smooth)), self.high[-6:].repeat(len(smooth))
-        torso_features = soft_clamp(torch.from_numpy(np.concatenate(smooth, 1)), low, high)
-        torso = torch.as_tensor(motion.torso)
-        if not torso.any():
-            torso = self.mean_torso + torso_features @ self.torso_weights
-        return PreparedMotion(motion, soft_clamp(raw, self.low, self.high), torso_features, torso)
+        return PreparedMotion(motion, *map(torch.from_numpy, driving_maths.prepare(self.statistics(), motion)))
 
     def params_at_rest(self) -> HeadParams:
         """Rest expression at the mean pose."""
@@ -191,13 +164,6 @@ def still_motion(params: HeadParams) -> Motion:
         matrix_to_quat(params.rotation)[None].numpy(),
         params.translation[None].numpy(),
     )
-
-
-def soft_clamp(x: Float[Tensor, "*b k"], low: Float[Tensor, " k"], high: Float[Tensor, " k"]) -> Float[Tensor, "*b k"]:
-    """Identity inside [low, high]; outside it approaches `CLAMP_MARGIN` of the range smoothly (slope 1 at the edge)."""
-    margin = CLAMP_MARGIN * (high - low).clamp(min=1e-6)
-    inside = x.clamp(low, high)
-    return inside + margin * torch.tanh((x - inside) / margin)
 
 
 def perturb(params: HeadParams, delta: Float[Tensor, " d"]) -> HeadParams:

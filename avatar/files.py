@@ -10,12 +10,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from avatar.errors import BadInput, FormatMismatch
+
+Tensors = dict[str, Any]
+"""Torch tensors by name; torch is not imported here, so that files can be read without it."""
 
 _PARTIAL = ".partial"
 _ELSEWHERE = "choose another -o/--output"
@@ -163,12 +166,14 @@ def read_json(path: Path, schema: str, kind: str) -> dict:
     return content
 
 
-def write_safetensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+def write_safetensors(path: Path, tensors: Tensors, header: dict[str, str]) -> None:
     """Write safetensors atomically; the header is plain text.
 
     Raises:
         BadInput: the disk is full or read-only.
     """
+    from safetensors.torch import save_file
+
     with atomic_path(path) as partial:
         try:
             save_file({k: t.detach().contiguous().cpu() for k, t in tensors.items()}, str(partial), header)
@@ -179,26 +184,37 @@ def write_safetensors(path: Path, tensors: dict[str, Tensor], header: dict[str, 
             raise OSError(int(code[1]) if code else errno.ENOSPC, str(e)) from e
 
 
-def read_safetensors(path: Path, fix: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_safetensors(path: Path, fix: str) -> tuple[Tensors, dict[str, str]]:
     """Tensors and header of a safetensors file.
 
     Raises:
         FormatMismatch: the file is missing, cut off or not safetensors.
     """
+    # Cloned, because tensors inside a file lie unaligned, and vectorised sums then round differently.
+    tensors, header = _read(path, "pt", fix)
+    return {name: tensor.clone() for name, tensor in tensors.items()}, header
+
+
+def read_arrays(path: Path, fix: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """`read_safetensors` as numpy arrays, without torch."""
+    arrays, header = _read(path, "np", fix)
+    return {name: array.copy() for name, array in arrays.items()}, header
+
+
+def _read(path: Path, framework: str, fix: str) -> tuple[dict[str, Any], dict[str, str]]:
     try:
-        with safe_open(str(path), framework="pt") as f:
-            # Cloned, because tensors inside a file lie unaligned, and vectorised sums then round differently.
-            return {k: f.get_tensor(k).clone() for k in f.keys()}, f.metadata() or {}
+        with safe_open(str(path), framework=framework) as f:
+            return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
     except (OSError, SafetensorError) as e:
         raise FormatMismatch(f"can't read {path}", expected="a whole safetensors file", got=str(e), fix=fix) from e
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict | None = None) -> None:
+def save_tensors(path: Path, tensors: Tensors, metadata: dict | None = None) -> None:
     """`write_safetensors` with metadata, kept as JSON in the header."""
     write_safetensors(path, tensors, {"json": json.dumps(metadata or {})})
 
 
-def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict]:
+def load_tensors(path: Path, kind: str) -> tuple[Tensors, dict]:
     """Read what `save_tensors` wrote: tensors and metadata.
 
     Raises:

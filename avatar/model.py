@@ -23,15 +23,15 @@ from avatar.errors import BadInput, FormatMismatch
 from avatar.files import load_tensors, read_json, save_tensors, write_json
 from avatar.head import load_head
 from avatar.head.model import HeadModel
-from avatar.layers import Layers
+from avatar.layers import Layers, rig_mesh
 from avatar.motion.motion_io import load_motion, save_motion
+from avatar.plate import plate_behind
+from avatar.playback import AVATAR_SCHEMA, Background, Player
 from avatar.renderer import render
 from avatar.types import Camera, Gaussians, HeadParams, Motion, RenderOutput
+from cuda_ext.rig_types import RigMesh
 
-SCHEMA = "visavis.avatar/1"
-Background = str | tuple[float, float, float]
-PLATE_DEPTH = 1.5
-"""Distance of the background plate in head distances: farther, and a stereo pair can't be fused."""
+SCHEMA = AVATAR_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -85,30 +85,15 @@ class Avatar:
         return self.layers.gaussians(self.head, self.neutral, prepared.frame(index))
 
     def plate(self, camera: Camera, background: Background) -> Tensor | None:
-        """What lies behind: the clean plate scaled to cover the picture, a colour, or nothing.
-
-        The plate stands behind the head and follows a camera that moves sideways (the eyes of a stereo pair), but it
-        does not turn with one: no view of the room from aside exists.
-        """
+        """What lies behind: the clean plate (see `plate_behind`), a colour, or nothing."""
         if background == "none":
             return None
         if background == "plate":
-            plate = cover(self.background, camera.width, camera.height)
-            return torch.from_numpy(shifted(plate, self._plate_shift(camera))).float() / 255
+            distance = float(self.driving.mean_translation[2])
+            return torch.from_numpy(plate_behind(self.background, self.camera, distance, camera)).float() / 255
         if isinstance(background, str):
             raise BadInput(f"unknown background {background!r}", expected="plate, none or three numbers in 0..1")
         return torch.tensor(background, dtype=torch.float32)
-
-    def _plate_shift(self, camera: Camera) -> tuple[float, float]:
-        T = camera.T_camera_world
-        if not np.allclose(T[:3, :3], np.eye(3), atol=1e-4):
-            return 0.0, 0.0
-        own = self.camera.scaled(camera.width, camera.height)
-        depth = PLATE_DEPTH * float(self.driving.mean_translation[2])
-        return (
-            camera.fx * float(T[0, 3]) / depth + camera.cx - own.cx,
-            camera.fy * float(T[1, 3]) / depth + camera.cy - own.cy,
-        )
 
     @torch.inference_mode()
     def render_frame(
@@ -120,8 +105,14 @@ class Avatar:
     def frame(
         self, prepared: PreparedMotion, index: int, camera: Camera, background: Background = "plate"
     ) -> UInt8[np.ndarray, "h w 3"]:
-        """One frame from any camera, as an 8-bit RGB picture."""
-        return to_uint8(self.render_frame(prepared, index, camera, background).rgb)
+        """One frame from any camera, as an 8-bit RGB picture: `render_frame`, but all in one native call."""
+        return self._player.frame(prepared, index, camera, background)
+
+    @cached_property
+    def _player(self) -> Player:
+        mesh = RigMesh(*(t.numpy() for t in rig_mesh(self.head, self.neutral)))
+        head, torso = (type(part)(*(t.detach().numpy() for t in part)) for part in self.layers.rig_parts())
+        return Player(mesh, head, torso, self.driving.statistics(), self.background, self.camera, self.own_motion)  # pyright: ignore[reportArgumentType]
 
     def render(self, motion: str | Motion = "own", camera: Camera | None = None, frame: int = 0):
         """The API's short form: one 8-bit RGB frame of a motion (default: the person's own track and camera)."""
@@ -177,30 +168,6 @@ def load(path: str | Path) -> Avatar:
         head, neutral, layers, driving, background, camera, load_motion(path / "motion.npz"), info, path,
         audio if audio.exists() else None, content["head"]["name"],
     )  # fmt: skip
-
-
-def cover(image: UInt8[np.ndarray, "h w 3"], width: int, height: int) -> UInt8[np.ndarray, "height width 3"]:
-    """Scale a picture so that it covers width x height, and cut the middle."""
-    import cv2
-
-    h, w = image.shape[:2]
-    if (w, h) == (width, height):
-        return image
-    s = max(width / w, height / h)
-    size = (max(width, round(w * s)), max(height, round(h * s)))
-    big = cv2.resize(image, size, interpolation=cv2.INTER_AREA if s < 1 else cv2.INTER_LINEAR)
-    y, x = (big.shape[0] - height) // 2, (big.shape[1] - width) // 2
-    return np.ascontiguousarray(big[y : y + height, x : x + width])
-
-
-def shifted(image: UInt8[np.ndarray, "h w 3"], by_px: tuple[float, float]) -> UInt8[np.ndarray, "h w 3"]:
-    """Move a picture right and down; its edge is repeated where nothing is known."""
-    import cv2
-
-    if max(map(abs, by_px)) < 0.01:
-        return image
-    move = np.array([[1, 0, by_px[0]], [0, 1, by_px[1]]], np.float32)
-    return cv2.warpAffine(image, move, image.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def to_uint8(rgb: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -7,7 +7,7 @@ up, +Z out of the face. Quaternions are wxyz, angles radians, time seconds, colo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,11 +16,15 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from avatar.tracks import JOINTS, MOTION_FIELDS, N_EXPRESSIONS, Camera, Motion
+
+__all__ = [
+    "CAPTURE_SCHEMA", "JOINTS", "MOTION_FIELDS", "N_EXPRESSIONS", "TORSO_BEHIND_HEAD_M", "Camera", "Capture",
+    "Gaussians", "HeadParams", "Motion", "RenderOutput",
+]  # fmt: skip
 CAPTURE_SCHEMA = "visavis.capture/1"
-N_EXPRESSIONS = 52
 TORSO_BEHIND_HEAD_M = 0.06
 """Depth of the shoulders behind the middle of the head."""
-JOINTS = ("neck", "jaw", "left_eye", "right_eye")
 
 
 @dataclass(frozen=True)
@@ -44,37 +48,6 @@ class Gaussians:
         """Join several sets into one, in order."""
         fields = ("means", "quats_wxyz", "scales", "opacities", "colors")
         return Gaussians(*(torch.cat([getattr(p, f) for p in parts]) for f in fields))
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera. Focal lengths and principal point in pixels; pixel centres lie at +0.5."""
-
-    width: int
-    height: int
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-    T_camera_world: Float[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4, dtype=np.float32))
-
-    def project(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 2"]:
-        """Pixels of world points; points at or behind the camera are taken as just before it."""
-        T = self.T_camera_world.astype(np.float64)
-        local = points @ T[:3, :3].T + T[:3, 3]
-        return local[:, :2] / np.maximum(local[:, 2:], 1e-3) * [self.fx, self.fy] + [self.cx, self.cy]
-
-    def scaled(self, width: int, height: int) -> Camera:
-        """The same view sampled at another resolution."""
-        sx, sy = width / self.width, height / self.height
-        return replace(
-            self, width=width, height=height, fx=self.fx * sx, fy=self.fy * sy, cx=self.cx * sx, cy=self.cy * sy
-        )
-
-    def with_long_side(self, pixels: int) -> Camera:
-        """The same view with its longer side at `pixels`; both sides at least 1."""
-        s = pixels / max(self.width, self.height)
-        return self.scaled(max(1, round(self.width * s)), max(1, round(self.height * s)))
 
 
 @dataclass(frozen=True)
@@ -104,40 +77,6 @@ class HeadParams:
     """R_world_head."""
     translation: Float[Tensor, "*batch 3"]
     """Position of the head frame's origin in the world, metres."""
-
-
-@dataclass(frozen=True)
-class Motion:
-    """A track of head motion, identity-agnostic: one file drives any avatar. Arrays are numpy, t frames."""
-
-    timestamps_seconds: Float[np.ndarray, " t"]
-    expression: Float[np.ndarray, "t 52"]
-    joints: Float[np.ndarray, "t 4 3"]
-    quats_wxyz: Float[np.ndarray, "t 4"]
-    """Rotation world <- head."""
-    translation: Float[np.ndarray, "t 3"]
-    torso: Float[np.ndarray, "t 3"] = None  # pyright: ignore[reportAssignmentType]  (set below)
-    """How the shoulders moved since the frame that defines them: x, y in metres, then roll in radians about the world's
-    z axis. All zero (the default) says that nothing is known: they then follow the head."""
-
-    def __post_init__(self) -> None:
-        if self.torso is None:
-            object.__setattr__(self, "torso", np.zeros((len(self.timestamps_seconds), 3), np.float32))
-
-    def __len__(self) -> int:
-        return len(self.timestamps_seconds)
-
-    def __getitem__(self, frames: slice | np.ndarray) -> Motion:
-        return Motion(*(getattr(self, f)[frames] for f in MOTION_FIELDS))
-
-    @property
-    def fps(self) -> float:
-        """Mean frame rate; 25 for a single frame."""
-        t = self.timestamps_seconds
-        return float((len(t) - 1) / (t[-1] - t[0])) if len(t) > 1 and t[-1] > t[0] else 25.0
-
-
-MOTION_FIELDS = ("timestamps_seconds", "expression", "joints", "quats_wxyz", "translation", "torso")
 
 
 @runtime_checkable

@@ -9,7 +9,8 @@ import pytest
 import torch
 from synthetic import talking_motion
 
-from avatar.driving import CLAMP_MARGIN, DrivingSpace, soft_clamp, still_motion
+from avatar.driving import DrivingSpace, still_motion
+from avatar.driving_maths import CLAMP_MARGIN, soft_clamp
 from avatar.geometry import mean_rotation, quat_to_matrix
 
 
@@ -40,12 +41,12 @@ def test_features_stay_inside_the_training_range_plus_margin(space, motion):
 
 
 def test_soft_clamp_is_identity_inside_and_smooth_at_the_edge():
-    low, high = torch.tensor([-1.0]), torch.tensor([1.0])
-    inside = torch.linspace(-1, 1, 11)[:, None]
-    torch.testing.assert_close(soft_clamp(inside, low, high), inside)
+    low, high = np.float32([-1]), np.float32([1])
+    inside = np.linspace(-1, 1, 11, dtype=np.float32)[:, None]
+    np.testing.assert_array_equal(soft_clamp(inside, low, high), inside)
     step = 1e-3
-    outside = soft_clamp(torch.tensor([[1 + step]]), low, high)
-    assert float(outside - 1) == pytest.approx(step, rel=1e-2)
+    outside = soft_clamp(np.float32([[1 + step]]), low, high)
+    assert float(outside[0, 0] - 1) == pytest.approx(step, rel=1e-2)
 
 
 def test_foreign_motion_lands_on_our_mean(space, motion):

@@ -6,15 +6,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from avatar.assets import cache_dir
+from avatar.assets import head_folder
 from avatar.errors import BadInput
 from avatar.head.linear import LinearHead, load, save
 from avatar.progress import note
-
-
-def head_folder() -> Path:
-    """Where converted heads and their landmark tables live."""
-    return cache_dir() / "heads"
 
 
 def load_cached(name_or_path: str) -> LinearHead:

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
-from avatar.assets import find_asset
+from avatar.assets import find_asset, head_folder
 from avatar.errors import BadInput, FormatMismatch
 from avatar.files import read_safetensors, write_safetensors
 from avatar.head.arkit import ARKIT_INDEX
-from avatar.head.cache import head_folder
 from avatar.head.landmarks import IRISES, LIPS, N_LANDMARKS
 from avatar.head.linear import LinearHead
 from avatar.head.model import REGIONS, LandmarkTable, on_outside

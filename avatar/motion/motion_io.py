@@ -14,7 +14,7 @@ import numpy as np
 from avatar.errors import BadInput, FormatMismatch
 from avatar.files import atomic_path
 from avatar.head.arkit import ARKIT_NAMES
-from avatar.types import JOINTS, MOTION_FIELDS, N_EXPRESSIONS, Motion
+from avatar.tracks import JOINTS, MOTION_FIELDS, N_EXPRESSIONS, Motion
 
 SCHEMA = "visavis.motion/1"
 _SHAPES = {

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "maths/rotation.h"
@@ -27,22 +25,17 @@ void for_bands(const CompositeView& v, const F& body) {
 }  // namespace
 
 FitResult FitStep::run(const FitFrame& frame) {
-  state_.view = rig;
+  RigView& v = posed_.rig.view;
+  v = rig;
+  posed_.camera = camera;
   set_pose(frame.delta);
-  RigView& v = state_.view;
-  const size_t n = state_.gaussians();
-  float* const rows = world_.reserve(2 * 14 * n);
-  const auto world_at = [n](float* p) { return RigWorld{p, p + 3 * n, p + 7 * n, p + 10 * n, p + 11 * n}; };
-  v.world = world_at(rows), v.world_gradients = world_at(rows + 14 * n);
-  state_.forward(frame.features, frame.torso_move);
-  render();
+  posed_.render(frame.features, frame.torso_move);
   const FitResult result = compare(frame);
-  frame_->backward();
-  float expression_joints_rotation_translation[3 * kJoints + 12];
-  float* const g = expression_joints_rotation_translation;
+  posed_.backward(composite_.grad_image, composite_.grad_alpha);
+  float joints[3 * kJoints], rotation[9], translation[3];
   std::vector<float> expression(v.mesh.expressions);
-  const RigPoseGradient pose{expression.data(), g, g + 3 * kJoints, g + 3 * kJoints + 9};
-  state_.backward(frame.delta_gradient ? &pose : nullptr, nullptr);
+  const RigPoseGradient pose{expression.data(), joints, rotation, translation};
+  posed_.rig.backward(frame.delta_gradient ? &pose : nullptr, nullptr);
   if (frame.delta_gradient) delta_backward(frame.delta, pose, frame.delta_gradient);
   return result;
 }
@@ -63,7 +56,7 @@ void FitStep::set_pose(const float* delta) {
       R[3 * r + c] = (float)sum;
     }
   for (int k = 0; k < 3; k++) t[k] = rig.pose.translation[k] + delta[3 + k];
-  state_.view.pose = {moved, rig.pose.joints, R, t};
+  posed_.rig.view.pose = {moved, rig.pose.joints, R, t};
 }
 
 void FitStep::delta_backward(const float* delta, const RigPoseGradient& gradient, float* out) const {
@@ -78,28 +71,13 @@ void FitStep::delta_backward(const float* delta, const RigPoseGradient& gradient
   std::memcpy(out + kDelta, gradient.expression, sizeof(float) * rig.mesh.expressions);
 }
 
-void FitStep::render() {
-  FrameView& v = frame_->view;
-  v = FrameView{};
-  v.n = state_.gaussians();
-  v.camera = camera;
-  const size_t pixels = (size_t)camera.width * camera.height;
-  float* const images = images_.reserve(15 * pixels);
-  v.rgb = images, v.alpha = images + 3 * pixels, v.depth = images + 4 * pixels;
-  composite_.rgb = v.rgb, composite_.alpha = v.alpha;
-  composite_.image = images + 5 * pixels, composite_.target = images + 8 * pixels;
-  float* const slopes = images + 11 * pixels;
-  v.grad_rgb = composite_.grad_image = slopes, v.grad_alpha = composite_.grad_alpha = slopes + 3 * pixels;
-  const RigWorld &w = state_.view.world, &g = state_.view.world_gradients;
-  v.means = w.means, v.quats = w.quats, v.scales = w.scales, v.opacities = w.opacities, v.colors = w.colors;
-  v.grad_means = g.means, v.grad_quats = g.quats, v.grad_scales = g.scales, v.grad_opacities = g.opacities;
-  v.grad_colors = g.colors;
-  const int64_t bad = frame_->forward();
-  if (bad) throw std::invalid_argument(std::to_string(bad) + " of " + std::to_string(v.n) + " Gaussians hold a NaN or infinity");
-}
-
 FitResult FitStep::compare(const FitFrame& frame) {
   CompositeView& v = composite_;
+  float* const images = images_.reserve(10 * posed_.pixels());
+  v.rgb = posed_.rgb, v.alpha = posed_.alpha;
+  v.image = images, v.target = images + 3 * posed_.pixels();
+  float* const grad_image = images + 6 * posed_.pixels();
+  v.grad_image = grad_image, v.grad_alpha = images + 9 * posed_.pixels();
   v.width = camera.width, v.height = camera.height;
   v.rgba = frame.rgba, v.covered = frame.covered, v.plate = frame.plate;
   std::copy(frame.backdrop, frame.backdrop + 3, v.backdrop);
@@ -116,13 +94,11 @@ FitResult FitStep::compare(const FitFrame& frame) {
     result.pixels += s.pixels;
   }
   result.loss = frame.mask_weight * mask_error / pixels +
-                photometric_loss(v.image, v.target, v.height, v.width, 3, frame.ssim_weight, const_cast<float*>(v.grad_image));
+                photometric_loss(v.image, v.target, v.height, v.width, 3, frame.ssim_weight, grad_image);
   for_bands(v, [&](int, int y0, int y1) { k.composite_rows_backward(v, y0, y1); });
   return result;
 }
 
-size_t FitStep::bytes() const {
-  return state_.bytes() + frame_->bytes() + pose_.bytes() + world_.bytes() + images_.bytes();
-}
+size_t FitStep::bytes() const { return posed_.bytes() + pose_.bytes() + images_.bytes(); }
 
 }  // namespace visavis

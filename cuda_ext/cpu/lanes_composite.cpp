@@ -88,5 +88,28 @@ void composite_rows_backward(const CompositeView& v, int y0, int y1) {
   }
 }
 
+// Colours in [0, 1] over the background, rounded to bytes.
+void picture_rows(const PictureView& v, int y0, int y1) {
+  float through[kPart], wide[3 * kPart];
+  for (int64_t at = (int64_t)y0 * v.width, end = (int64_t)y1 * v.width; at < end; at += kPart) {
+    const int count = (int)(end - at < kPart ? end - at : kPart);
+    const float* rgb = v.rgb + 3 * at;
+    uint8_t* out = v.out + 3 * at;
+    for (int x = 0; x < count; x++) through[x] = 1.f - v.alpha[at + x];
+    spread(through, count, wide);
+    if (v.plate) {
+      const uint8_t* plate = v.plate + 3 * at;
+      for (int i = 0; i < 3 * count; i++) wide[i] = rgb[i] + wide[i] * ((float)plate[i] * kByte);
+    } else {
+      for (int x = 0; x < count; x++)
+        for (int c = 0; c < 3; c++) wide[3 * x + c] = rgb[3 * x + c] + wide[3 * x + c] * v.color[c];
+    }
+    for (int i = 0; i < 3 * count; i++) {
+      const float clipped = wide[i] < 0.f ? 0.f : wide[i] > 1.f ? 1.f : wide[i];
+      out[i] = (uint8_t)(int)(clipped * 255.f + 0.5f);
+    }
+  }
+}
+
 }  // namespace VISAVIS_NAMESPACE
 }  // namespace visavis

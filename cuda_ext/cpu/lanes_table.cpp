@@ -12,7 +12,7 @@ const Kernels table = {kLanes,    field_kernels,
                        project,   project_backward,    raster,         raster_backward,
                        ssim_rows, loss_rows, photometric_scratch, photometric_map,
                        rig_vertices, rig_frames, rig_gaussians, rig_gaussians_backward, rig_scratch, rig_vertices_backward,
-                       rig_expression_backward, composite_rows, composite_rows_backward};
+                       rig_expression_backward, composite_rows, composite_rows_backward, picture_rows};
 
 }  // namespace VISAVIS_NAMESPACE
 }  // namespace visavis

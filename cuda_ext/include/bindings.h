@@ -23,5 +23,6 @@ void register_photometric(nanobind::module_& m);
 void register_rig(nanobind::module_& m);
 void register_fields(nanobind::module_& m);
 void register_fit_step(nanobind::module_& m);
+void register_playback(nanobind::module_& m);
 
 }  // namespace visavis

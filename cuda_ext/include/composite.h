@@ -18,6 +18,15 @@ struct CompositeView {
   float* grad_alpha;
 };
 
+// A picture for people.
+struct PictureView {
+  int width, height;
+  const float *rgb, *alpha;
+  const uint8_t* plate;  // (h, w, 3); null: the colour
+  float color[3];
+  uint8_t* out;          // (h, w, 3)
+};
+
 struct CompositeSums {
   double mask_error, squared_error;
   int64_t pixels;  // that count

@@ -2,9 +2,8 @@
 #pragma once
 
 #include "composite.h"
-#include "frame_state.h"
 #include "kernels.h"
-#include "rig_state.h"
+#include "posed_frame.h"
 
 namespace visavis {
 
@@ -30,7 +29,7 @@ struct FitResult {
 class FitStep {
  public:
   RigView rig{};  // mesh, tracked pose, sets with moments and rates: set before `run`
-  maths::Camera<float> camera{};
+  Camera camera{};
 
   // Throws std::invalid_argument when a Gaussian holds a NaN or infinity: then nothing has moved.
   FitResult run(const FitFrame& frame);
@@ -38,14 +37,12 @@ class FitStep {
 
  private:
   void set_pose(const float* delta);
-  void render();
   FitResult compare(const FitFrame& frame);
   void delta_backward(const float* delta, const RigPoseGradient& gradient, float* out) const;
 
-  RigState state_;
-  FramePointer frame_ = take_frame();
+  PosedFrame posed_;
   CompositeView composite_{};
-  Buffer<float> pose_, world_, images_;
+  Buffer<float> pose_, images_;
 };
 
 }  // namespace visavis

@@ -39,6 +39,7 @@ struct Kernels {
   double (*rig_expression_backward)(const RigView&, int expression);
   CompositeSums (*composite_rows)(const CompositeView&, int y0, int y1);
   void (*composite_rows_backward)(const CompositeView&, int y0, int y1);
+  void (*picture_rows)(const PictureView&, int y0, int y1);
 };
 
 const Kernels& kernels();       // the width in use

@@ -24,6 +24,7 @@ void rig_vertices_backward(const RigView& f, int chunk);
 double rig_expression_backward(const RigView& f, int expression);
 CompositeSums composite_rows(const CompositeView& v, int y0, int y1);
 void composite_rows_backward(const CompositeView& v, int y0, int y1);
+void picture_rows(const PictureView& v, int y0, int y1);
 
 }  // namespace VISAVIS_NAMESPACE
 }  // namespace visavis

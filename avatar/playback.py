@@ -1,0 +1,220 @@
+"""Playing an avatar without torch: a row of motion in, a picture out, in one native call on the CPU.
+
+>>> player = load_player("me.avatar")
+>>> picture = player.frame(player.prepare(player.own_motion), 0)
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from avatar import driving_maths
+from avatar.assets import head_folder
+from avatar.driving_maths import Statistics
+from avatar.errors import BackendUnavailable, BadInput, FormatMismatch
+from avatar.files import read_arrays, read_json
+from avatar.motion.motion_io import load_motion
+from avatar.plate import plate_behind
+from avatar.tracks import Camera, Motion
+from cuda_ext.backends import BackendMissing, native
+from cuda_ext.camera_models import CAMERA_MODELS
+from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
+
+AVATAR_SCHEMA = "visavis.avatar/1"
+Background = str | tuple[float, float, float]
+
+
+@runtime_checkable
+class Driven(Protocol):
+    """A motion with its driving features, as `Player.prepare` and `Avatar.prepare` give it: arrays or tensors."""
+
+    @property
+    def motion(self) -> Motion: ...
+    @property
+    def features(self) -> Any: ...
+    @property
+    def torso_features(self) -> Any: ...
+    @property
+    def torso(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class DrivenMotion:
+    """A motion in an avatar's driving space, in numpy."""
+
+    motion: Motion
+    features: Float[np.ndarray, "t k"]
+    torso_features: Float[np.ndarray, "t kt"]
+    torso: Float[np.ndarray, "t 3"]
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    @property
+    def fps(self) -> float:
+        return self.motion.fps
+
+    @property
+    def timestamps_seconds(self) -> Float[np.ndarray, " t"]:
+        return self.motion.timestamps_seconds
+
+
+class Player:
+    """One avatar, ready to be drawn. Several threads may share it: they take turns."""
+
+    def __init__(
+        self,
+        mesh: RigMesh,
+        head: RigHead,
+        torso: RigTorso,
+        space: Statistics,
+        plate: UInt8[np.ndarray, "h w 3"],
+        camera: Camera,
+        own_motion: Motion,
+    ) -> None:
+        """`mesh`, `head` and `torso` are numpy arrays.
+
+        Raises:
+            BackendUnavailable: the compiled kernels can't run here.
+            ValueError: arrays do not fit each other.
+        """
+        self.space, self.camera, self.own_motion = space, camera, own_motion
+        self._mesh = RigMesh(*(_contiguous(a, name == "faces") for name, a in mesh._asdict().items()))
+        self._head = RigHead(*(_contiguous(a, name == "triangles") for name, a in head._asdict().items()))
+        self._torso = RigTorso(*map(_contiguous, torso))
+        mesh_counts, head_counts, torso_counts = counts(self._mesh, self._head, self._torso)
+        self._check(RigPose(*(np.zeros(s) for s in _pose_shapes(mesh_counts[2], head_counts[1], torso_counts[1]))))
+        try:
+            self._native = native().Playback(
+                addresses(self._mesh), mesh_counts, addresses(self._head), head_counts, addresses(self._torso),
+                torso_counts,
+            )  # fmt: skip
+        except BackendMissing as error:
+            raise BackendUnavailable(str(error)) from error
+        except IndexError as error:
+            raise ValueError(f"{error}: an index lies outside the mesh") from error
+        self._plate = plate
+        self._lock = threading.Lock()
+        self._driven: Driven | None = None
+        self._rows: list[tuple[np.ndarray, int, int]] = []
+        self._behind: tuple[Camera | None, np.ndarray] = (None, plate)
+
+    def prepare(self, motion: Motion, *, foreign: bool = False, expression_is_relative: bool = True) -> DrivenMotion:
+        """Bring a motion into this avatar's driving space; see `Avatar.prepare`."""
+        if foreign:
+            motion = driving_maths.retarget(self.space, motion, expression_is_relative=expression_is_relative)
+        return DrivenMotion(motion, *driving_maths.prepare(self.space, motion))
+
+    def frame(
+        self, driven: Driven, index: int, camera: Camera | None = None, background: Background = "plate"
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """One frame from any camera (default: the capturing one), as an 8-bit RGB picture.
+
+        Args:
+            background: "plate" (the captured room), "none" (black), or an sRGB colour in [0, 1].
+
+        Raises:
+            BadInput: no such background.
+            IndexError: no such frame.
+            ValueError: a Gaussian holds a NaN or infinity.
+        """
+        camera = camera or self.camera
+        if not 0 <= index < len(driven.motion):
+            raise IndexError(f"frame {index} of a motion of {len(driven.motion)}")
+        picture = np.empty((camera.height, camera.width, 3), np.uint8)
+        intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
+        row = [*intrinsics, *np.asarray(camera.T_camera_world, np.float64)[:3].ravel().tolist()]
+        with self._lock:
+            plate, color = self._background(camera, background)
+            self._native.run(
+                self._pose(driven, index), camera.width, camera.height, row, CAMERA_MODELS.index(camera.model), plate,
+                color, picture.ctypes.data,
+            )  # fmt: skip
+        return picture
+
+    def _pose(self, driven: Driven, index: int) -> list[int]:
+        """Addresses of one row of motion. The motion's arrays are laid out once and kept until another one comes."""
+        if driven is not self._driven:
+            motion = driven.motion
+            pose = RigPose(
+                motion.expression, motion.joints, driving_maths.rotations(motion).as_matrix(), motion.translation,
+                driven.features, driven.torso_features, driven.torso,
+            )  # fmt: skip
+            pose = RigPose(*(_contiguous(np.asarray(a)) for a in pose))
+            self._check(RigPose(*(a[0] for a in pose)))
+            self._rows = [(a, a.ctypes.data, a.strides[0]) for a in pose]
+            self._driven = driven
+        return [start + index * stride for _, start, stride in self._rows]
+
+    def _check(self, pose: RigPose) -> None:
+        for name, (array, want) in shapes(self._mesh, self._head, self._torso, pose).items():
+            if array.shape != want:
+                raise ValueError(f"{name}: expected shape {want}, got {array.shape}")
+
+    def _background(self, camera: Camera, background: Background) -> tuple[int, list[float]]:
+        """Address of the plate, or 0, and the colour that then lies behind."""
+        if background == "plate":
+            if self._behind[0] is not camera:
+                distance = float(self.space.mean_translation[2])
+                self._behind = camera, np.ascontiguousarray(plate_behind(self._plate, self.camera, distance, camera))
+            return self._behind[1].ctypes.data, [0.0] * 3
+        if background == "none":
+            return 0, [0.0] * 3
+        if isinstance(background, str):
+            raise BadInput(f"unknown background {background!r}", expected="plate, none or three numbers in 0..1")
+        return 0, [float(c) for c in background]
+
+
+def load_player(path: str | Path) -> Player:
+    """Open an avatar folder for playing.
+
+    The head model is read from its converted copy; where it was never converted, torch is needed once to do that.
+
+    Raises:
+        BadInput: no such folder, or not an avatar.
+        FormatMismatch: another schema, a damaged file, or another version of the head model.
+        BackendUnavailable: the compiled kernels can't run here.
+    """
+    path = Path(path)
+    content = read_json(path / "avatar.json", AVATAR_SCHEMA, "an avatar")
+    arrays, _ = read_arrays(path / "avatar.safetensors", fix="make the avatar again")
+    head_model = _head_arrays(content["head"]["name"], content["head"]["content_hash"])
+    try:
+        space = Statistics(*(arrays[f"driving.{name}"] for name in Statistics._fields))
+        head = RigHead(*(arrays[f"head.{name}"] for name in RigHead._fields))
+        torso = RigTorso(*(arrays[f"torso.{name}"] for name in RigTorso._fields))
+        mesh = RigMesh(arrays["neutral"], *(head_model[name] for name in RigMesh._fields[1:]))
+        plate = arrays["background"]
+    except KeyError as e:
+        raise FormatMismatch(f"{path}/avatar.safetensors lacks {e}", fix="fit the avatar again") from e
+    return Player(mesh, head, torso, space, plate, Camera(**content["camera"]), load_motion(path / "motion.npz"))
+
+
+def _head_arrays(name: str, content_hash: str) -> dict[str, np.ndarray]:
+    copies = sorted(head_folder().glob(f"*-{content_hash[:16]}.safetensors"))
+    if not copies:
+        from avatar.head import load_head
+
+        got = load_head(name).content_hash
+        copies = sorted(head_folder().glob(f"*-{content_hash[:16]}.safetensors"))
+        if not copies:
+            raise FormatMismatch(
+                "the avatar was fitted on another version of its head model", expected=content_hash, got=got,
+                fix="fit the avatar again with this version, or install the one that made it",
+            )  # fmt: skip
+    arrays, _ = read_arrays(copies[0], fix=f"rm {copies[0]}")
+    return arrays
+
+
+def _pose_shapes(expressions: int, features: int, torso_features: int) -> list[tuple[int, ...]]:
+    return [(expressions,), (4, 3), (3, 3), (3,), (features,), (torso_features,), (3,)]
+
+
+def _contiguous(array: np.ndarray, integers: bool = False) -> np.ndarray:
+    return np.ascontiguousarray(array, np.int32 if integers else np.float32)

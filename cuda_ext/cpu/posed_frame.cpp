@@ -1,0 +1,37 @@
+#include "posed_frame.h"
+
+#include <stdexcept>
+#include <string>
+
+namespace visavis {
+
+void PosedFrame::render(const float* const features[2], const float* torso_move) {
+  const size_t n = rig.gaussians();
+  float* const rows = world_.reserve(2 * 14 * n);
+  const auto world_at = [n](float* p) { return RigWorld{p, p + 3 * n, p + 7 * n, p + 10 * n, p + 11 * n}; };
+  const RigWorld w = world_at(rows);
+  rig.view.world = w, rig.view.world_gradients = world_at(rows + 14 * n);
+  rig.forward(features, torso_move);
+
+  float* const images = images_.reserve(5 * pixels());
+  rgb = images, alpha = images + 3 * pixels();
+  FrameView& v = frame_->view;
+  v = FrameView{};
+  v.n = (int)n;
+  v.camera = camera;
+  v.rgb = rgb, v.alpha = alpha, v.depth = images + 4 * pixels();
+  v.means = w.means, v.quats = w.quats, v.scales = w.scales, v.opacities = w.opacities, v.colors = w.colors;
+  const int64_t bad = frame_->forward();
+  if (bad) throw std::invalid_argument(std::to_string(bad) + " of " + std::to_string(n) + " Gaussians hold a NaN or infinity");
+}
+
+void PosedFrame::backward(const float* grad_rgb, const float* grad_alpha) {
+  const RigWorld& g = rig.view.world_gradients;
+  FrameView& v = frame_->view;
+  v.grad_rgb = grad_rgb, v.grad_alpha = grad_alpha;
+  v.grad_means = g.means, v.grad_quats = g.quats, v.grad_scales = g.scales, v.grad_opacities = g.opacities;
+  v.grad_colors = g.colors;
+  frame_->backward();
+}
+
+}  // namespace visavis

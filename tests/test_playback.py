@@ -1,0 +1,94 @@
+"""Playback without torch gives the pictures that the torch path gives."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import talking_motion
+
+from avatar.errors import BadInput, FormatMismatch
+from avatar.model import Avatar, to_uint8
+from avatar.playback import Player, load_player
+from avatar.tracks import Camera
+
+
+@pytest.fixture(scope="module")
+def player(tiny_avatar) -> Player:
+    return load_player(tiny_avatar.path)
+
+
+def by_torch(avatar: Avatar, prepared, index: int, camera: Camera, background="plate") -> np.ndarray:
+    return to_uint8(avatar.render_frame(prepared, index, camera, background).rgb)
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+@pytest.mark.parametrize("background", ["plate", "none", (0.2, 0.5, 1.0)])
+@pytest.mark.parametrize("size", [(128, 128), (97, 151)])
+def test_pictures_equal_those_of_the_torch_path(tiny_avatar, player, background, size):
+    pose = np.eye(4, dtype=np.float32)
+    pose[0, 3] = 0.01
+    camera = replace(tiny_avatar.camera.scaled(*size), T_camera_world=pose)
+    prepared, driven = tiny_avatar.prepare(tiny_avatar.own_motion), player.prepare(player.own_motion)
+    for index in (0, 40, 7):
+        got = player.frame(driven, index, camera, background)
+        assert difference(got, by_torch(tiny_avatar, prepared, index, camera, background)) <= 1
+        np.testing.assert_array_equal(got, tiny_avatar.frame(prepared, index, camera, background))
+
+
+def test_foreign_motion_is_driven_the_same_way(tiny_avatar, player):
+    motion = talking_motion(40, seed=3)
+    prepared, driven = tiny_avatar.prepare(motion, foreign=True), player.prepare(motion, foreign=True)
+    for name in ("features", "torso_features", "torso"):
+        np.testing.assert_array_equal(getattr(driven, name), getattr(prepared, name).numpy())
+    camera = tiny_avatar.camera
+    assert difference(player.frame(driven, 12), by_torch(tiny_avatar, prepared, 12, camera)) <= 1
+
+
+def test_an_avatar_plays_without_torch(tiny_avatar):
+    code = """
+import sys
+from avatar.playback import load_player
+player = load_player(sys.argv[1])
+picture = player.frame(player.prepare(player.own_motion), 3)
+assert picture.std() > 10, "an empty picture"
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_avatar.path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_threads_may_share_a_player(player):
+    driven = player.prepare(player.own_motion)
+    alone = [player.frame(driven, i) for i in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda i: player.frame(driven, i), range(12)))
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_cannot_be_played_is_explained(player, tiny_avatar, tmp_path):
+    driven = player.prepare(player.own_motion)
+    with pytest.raises(BadInput, match="unknown background 'wall'"):
+        player.frame(driven, 0, background="wall")
+    with pytest.raises(IndexError, match=f"frame 900 of a motion of {len(driven)}"):
+        player.frame(driven, 900)
+    with pytest.raises(BadInput, match="is not an avatar"):
+        load_player(tmp_path)
+    narrow = replace(driven, features=driven.features[:, :-1])
+    with pytest.raises(ValueError, match="head.map_means: expected shape"):
+        player.frame(narrow, 0)
+    for name in ("avatar.json", "motion.npz"):
+        (tmp_path / name).write_bytes((tiny_avatar.path / name).read_bytes())
+    (tmp_path / "avatar.safetensors").write_bytes(b"cut off")
+    with pytest.raises(FormatMismatch, match="a whole safetensors file"):
+        load_player(tmp_path)
