@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "bindings.h"
 #include "field_ops.h"
 
@@ -10,14 +8,8 @@ namespace {
 
 // param, grad, first moment, second moment
 using AdamAddresses = std::array<Address, 4>;
-// rate, beta1, beta2, eps, step (from 1)
-using AdamNumbers = std::array<double, 5>;
-
-maths::AdamRates<float> rates_of(const AdamNumbers& numbers) {
-  const auto [rate, beta1, beta2, eps, step] = numbers;
-  return {(float)beta1, (float)(1 - beta1), (float)beta2, (float)(1 - beta2), (float)eps,
-          (float)(rate / (1 - std::pow(beta1, step))), (float)(1 / std::sqrt(1 - std::pow(beta2, step)))};
-}
+// the members of AdamRates
+using AdamNumbers = std::array<float, 7>;
 
 void adam(const std::vector<AdamAddresses>& addresses, const std::vector<int64_t>& counts,
           const std::vector<AdamNumbers>& numbers) {
@@ -25,7 +17,9 @@ void adam(const std::vector<AdamAddresses>& addresses, const std::vector<int64_t
   tensors.reserve(addresses.size());
   for (size_t i = 0; i < addresses.size(); i++) {
     const auto& a = addresses[i];
-    tensors.push_back({floats(a[0]), floats(a[1]), floats(a[2]), floats(a[3]), counts[i], rates_of(numbers[i])});
+    const auto [beta1, first_share, beta2, second_share, eps, step_size, inverse_sqrt_bias] = numbers[i];
+    tensors.push_back({floats(a[0]), floats(a[1]), floats(a[2]), floats(a[3]), counts[i],
+                       {beta1, first_share, beta2, second_share, eps, step_size, inverse_sqrt_bias}});
   }
   adam_step(tensors);
 }

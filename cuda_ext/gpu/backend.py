@@ -9,5 +9,11 @@ photometric_loss = _ops.photometric_loss
 ssim = _ops.ssim
 rig = _ops.rig
 draw_rig = _ops.draw_rig
+hash_triplane = _ops.hash_triplane
+kan_layer = _ops.kan_layer
+adam_step = _ops.adam_step
 
-__all__ = ["check_available", "draw_rig", "photometric_loss", "rasterize", "rig", "ssim"]
+__all__ = [
+    "adam_step", "check_available", "draw_rig", "hash_triplane", "kan_layer", "photometric_loss", "rasterize", "rig",
+    "ssim",
+]  # fmt: skip

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from cuda_ext.gpu import photometric, raster
 from cuda_ext.gpu import rig as rigs
+from cuda_ext.gpu.fields import FieldOps
 from cuda_ext.gpu.launch import Launcher
 from cuda_ext.ops.checks import checked
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, shapes
@@ -101,7 +102,7 @@ class _PhotometricLoss(torch.autograd.Function):
         return gradient[0], None, None, None
 
 
-class GpuOps:
+class GpuOps(FieldOps):
     """The backend "cuda"; `launcher_of` finds who launches on a tensor's device."""
 
     def __init__(self, launcher_of: Callable[[torch.device], Launcher]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cuda_ext.backends import native
-from cuda_ext.ops.checks import checked
+from cuda_ext.ops.checks import CPU, checked
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,49 @@ class AdamRates:
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ValueError(f"beta1, beta2: expected 0 <= beta < 1, got {self.beta1}, {self.beta2}")
 
+    def factors(self, step: int) -> tuple[float, float, float, float, float, float, float]:
+        """What the kernels multiply with at that step, from 1: the members of AdamRates in include/maths/adam.h."""
+        shares = (self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2)
+        return *shares, self.eps, self.lr / (1 - self.beta1**step), (1 - self.beta2**step) ** -0.5
 
-def _in_place(tensor: Any, name: str, shape: tuple[int, ...]) -> Tensor:
+
+def _in_place(tensor: Any, name: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """`tensor`, which is written to: a copy would not do."""
     if not isinstance(tensor, Tensor) or not tensor.is_contiguous():
         raise TypeError(f"{name}: expected a contiguous torch.Tensor, since it is changed in place")
-    return checked(tensor.detach(), name, shape)
+    return checked(tensor.detach(), name, shape, device=device)
+
+
+def checked_step(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    steps: Sequence[int],
+    rates: Sequence[AdamRates],
+    device: torch.device = CPU,
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Value, gradient and moments of each tensor, fit for a kernel. Raises as `adam_step` does.
+
+    A gradient that was not contiguous is a copy here: keep the list until the kernel is through.
+    """
+    lists = (params, grads, exp_avgs, exp_avg_sqs, steps, rates)
+    if len({len(part) for part in lists}) != 1:
+        raise ValueError(f"expected lists of one length, got {[len(part) for part in lists]}")
+    tensors = []
+    for i, (param, grad, first, second, step) in enumerate(zip(*lists[:-1], strict=True)):
+        if step < 1:
+            raise ValueError(f"steps[{i}]: expected at least 1, got {step}")
+        shape = tuple(param.shape)
+        tensors.append(
+            (
+                _in_place(param, f"params[{i}]", shape, device),
+                checked(grad, f"grads[{i}]", shape, device=device),
+                _in_place(first, f"exp_avgs[{i}]", shape, device),
+                _in_place(second, f"exp_avg_sqs[{i}]", shape, device),
+            )
+        )
+    return tensors
 
 
 def adam_step(
@@ -57,23 +94,10 @@ def adam_step(
             nothing was changed.
         TypeError: wrong dtype or device, or a tensor to change that is not contiguous.
     """
-    lists = (params, grads, exp_avgs, exp_avg_sqs, steps, rates)
-    if len({len(part) for part in lists}) != 1:
-        raise ValueError(f"expected lists of one length, got {[len(part) for part in lists]}")
-    addresses, counts, numbers, kept = [], [], [], []
-    for i, (param, grad, first, second, step, rate) in enumerate(zip(*lists, strict=True)):
-        if step < 1:
-            raise ValueError(f"steps[{i}]: expected at least 1, got {step}")
-        shape = tuple(param.shape)
-        changed = (
-            _in_place(param, f"params[{i}]", shape),
-            _in_place(first, f"exp_avgs[{i}]", shape),
-            _in_place(second, f"exp_avg_sqs[{i}]", shape),
-        )
-        kept.append(checked(grad, f"grads[{i}]", shape))  # a copy must live until the call is over
-        addresses.append((changed[0].data_ptr(), kept[-1].data_ptr(), changed[1].data_ptr(), changed[2].data_ptr()))
-        counts.append(param.numel())
-        numbers.append((rate.lr, rate.beta1, rate.beta2, rate.eps, float(step)))
+    tensors = checked_step(params, grads, exp_avgs, exp_avg_sqs, steps, rates)
+    addresses = [tuple(t.data_ptr() for t in row) for row in tensors]
+    counts = [row[0].numel() for row in tensors]
+    numbers = [rate.factors(step) for rate, step in zip(rates, steps, strict=True)]
     native().adam(addresses, counts, numbers)
 
 

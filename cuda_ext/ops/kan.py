@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cuda_ext.backends import native
-from cuda_ext.ops.checks import checked
+from cuda_ext.ops.checks import CPU, checked
 
 ORDER = 3
 """Cubic splines."""
@@ -40,6 +40,24 @@ class _Kan(torch.autograd.Function):
         return grad_x, *gradients, None
 
 
+def checked_layer(
+    x: Tensor, spline_weight: Tensor, base_weight: Tensor, grid_range: tuple[float, float], device: torch.device = CPU
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[float, float]]:
+    """Input, weights and grid of a layer, fit for a kernel. Raises as `kan_layer` does."""
+    x = checked(x, "x", (None, None), device=device)
+    spline_weight = checked(spline_weight, "spline_weight", (None, x.shape[1], None), device=device)
+    base_weight = checked(base_weight, "base_weight", (spline_weight.shape[0], x.shape[1]), device=device)
+    if min(spline_weight.shape[:2]) < 1 or spline_weight.shape[2] <= ORDER:
+        raise ValueError(
+            f"spline_weight: expected at least 1 output, 1 input and {ORDER + 1} basis functions, "
+            f"got shape {tuple(spline_weight.shape)}"
+        )
+    low, high = float(grid_range[0]), float(grid_range[1])
+    if not 0 < high - low < float("inf"):
+        raise ValueError(f"grid_range: expected finite low < high, got {grid_range}")
+    return (x, spline_weight, base_weight), (low, high)
+
+
 def kan_layer(
     x: Float[Tensor, "n inputs"],
     spline_weight: Float[Tensor, "outputs inputs bases"],
@@ -55,15 +73,5 @@ def kan_layer(
         ValueError: wrong shapes, fewer than 4 basis functions, an empty range, a NaN or infinity in `x`.
         TypeError: wrong dtype or device.
     """
-    x = checked(x, "x", (None, None))
-    spline_weight = checked(spline_weight, "spline_weight", (None, x.shape[1], None))
-    base_weight = checked(base_weight, "base_weight", (spline_weight.shape[0], x.shape[1]))
-    if min(spline_weight.shape[:2]) < 1 or spline_weight.shape[2] <= ORDER:
-        raise ValueError(
-            f"spline_weight: expected at least 1 output, 1 input and {ORDER + 1} basis functions, "
-            f"got shape {tuple(spline_weight.shape)}"
-        )
-    low, high = float(grid_range[0]), float(grid_range[1])
-    if not 0 < high - low < float("inf"):
-        raise ValueError(f"grid_range: expected finite low < high, got {grid_range}")
-    return _Kan.apply(x, spline_weight, base_weight, (low, high))  # pyright: ignore[reportReturnType]
+    tensors, span = checked_layer(x, spline_weight, base_weight, grid_range)
+    return _Kan.apply(*tensors, span)  # pyright: ignore[reportReturnType]
