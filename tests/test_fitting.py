@@ -22,6 +22,8 @@ from avatar.files import partial_folder
 from avatar.fitting import FitConfig, fit
 from avatar.fitting.config import SplitConfig
 from avatar.fitting.frames import split_frames
+from avatar.fitting.run import _make_trainer
+from avatar.fitting.steps import TorchStep
 from avatar.fitting.trainer import Trainer
 from avatar.model import load
 
@@ -56,6 +58,27 @@ def test_the_fit_beats_the_mean_frame_on_held_out_frames(capture, tiny_avatar):
         fitted.append(psnr(from_uint8(avatar.frame(prepared, index, avatar.camera)), truth))
         mean.append(psnr(from_uint8(train), truth))
     assert np.mean(fitted) > np.mean(mean) + 3
+
+
+def test_native_and_torch_steps_fit_alike(capture, small_config):
+    """Through all stages: rough, maps and motion, covered pixels, random backdrops, constraints."""
+    native = _make_trainer(capture, replace(small_config, steps=60))
+    torch_ = Trainer(native.avatar, native.prepared, native.frames, native.split, native.config, step=TorchStep)
+    for _ in range(60):
+        native.train_step()
+        torch_.train_step()
+    assert native.loss == pytest.approx(torch_.loss, rel=1e-3)
+    assert native.train_psnr == pytest.approx(torch_.train_psnr, abs=0.05)
+    assert native.validate() == pytest.approx(torch_.validate(), abs=0.1)
+    moved = torch_.refiner.delta.norm()
+    assert float((native.refiner.delta - torch_.refiner.delta).norm() / moved) < 0.2
+    assert float((native.gradient_sum - torch_.gradient_sum).norm() / torch_.gradient_sum.norm()) < 0.02
+    for name, tensor in native.layers.tensors().items():
+        # Adam's step is as long for a gradient of rounding errors as for any other.
+        other = torch_.layers.tensors()[name]
+        assert float((tensor - other).detach().float().norm() / other.detach().float().norm().clamp(min=1e-9)) < 0.05, (
+            name
+        )
 
 
 def test_the_mouth_follows_the_jaw(tiny_avatar):

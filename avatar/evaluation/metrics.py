@@ -16,8 +16,12 @@ def psnr(
 ) -> float:
     """Peak signal-to-noise ratio in dB of one frame in [0, 1], over `mask` if given; 100 for identical images."""
     error = (image - target).square()
-    mse = float(error[mask].mean() if mask is not None else error.mean())
-    return min(-10 * math.log10(max(mse, 1e-10)), 100.0)
+    return psnr_of(float(error[mask].mean() if mask is not None else error.mean()))
+
+
+def psnr_of(mean_squared_error: float) -> float:
+    """Peak signal-to-noise ratio in dB of values in [0, 1]; 100 for identical images."""
+    return min(-10 * math.log10(max(mean_squared_error, 1e-10)), 100.0)
 
 
 def ssim(image: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"]) -> float:

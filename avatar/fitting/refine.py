@@ -21,10 +21,6 @@ class MotionRefiner:
         per_group = ((rates.motion_rotation, 3), (rates.motion_translation, 3), (rates.motion_expression, 52))
         self.rates = torch.cat([torch.full((n,), rate) for rate, n in per_group])
 
-    def leaf(self, index: int, trainable: bool) -> Float[Tensor, "58"]:
-        """The correction of one frame, as a leaf that gathers a gradient."""
-        return self.delta[index].clone().requires_grad_(trainable)
-
     @torch.no_grad()
     def update(self, index: int, gradient: Float[Tensor, "58"], decay: float) -> None:
         """One Adam step on one row."""

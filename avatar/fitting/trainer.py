@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 from torch import Tensor
 
 from avatar.driving import PreparedMotion, perturb
-from avatar.evaluation.metrics import psnr
+from avatar.evaluation.metrics import psnr, psnr_of
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split
 from avatar.fitting.occlusion import covered_pixels
 from avatar.fitting.refine import MotionRefiner
 from avatar.fitting.stages import stage_at
+from avatar.fitting.steps import LEARNED, NativeStep, Step, no_moments
 from avatar.layers import Layers
 from avatar.model import Avatar
 from avatar.types import Gaussians, RenderOutput
@@ -27,6 +29,7 @@ AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.9
 """The anytime result is a running average of the weights: it is as good as one with decayed rates."""
 FIRST_VALIDATION, VALIDATION_GROWTH = 100, 1.15
 MAX_VALIDATION_FRAMES = 12
+MOMENTS = ("exp_avg", "exp_avg_sq")
 PER_GAUSSIAN = ("offset_limits", "map_limits", "scale_limits", "neighbours", "gradient_sum")
 """State of the head layer beside its tensors."""
 
@@ -43,9 +46,18 @@ class Best:
 class Trainer:
     """One fit in progress. `layers` are optimised in place; `average` is what is validated and published."""
 
-    def __init__(self, avatar: Avatar, prepared: PreparedMotion, frames: FrameStore, split: Split, config: FitConfig):
+    def __init__(
+        self,
+        avatar: Avatar,
+        prepared: PreparedMotion,
+        frames: FrameStore,
+        split: Split,
+        config: FitConfig,
+        step: Callable[..., Step] = NativeStep,
+    ) -> None:
         self.avatar, self.prepared, self.frames, self.split, self.config = avatar, prepared, frames, split, config
         self.plate = torch.from_numpy(frames.scaled(avatar.background)).float() / 255
+        self._step_kind = step
         self.layers = avatar.layers.copy()
         self.average = self.layers.copy()
         self.refiner = MotionRefiner(len(prepared), config.rates)
@@ -58,7 +70,8 @@ class Trainer:
         self._next_validation = FIRST_VALIDATION
         self._covered: dict[int, np.ndarray] = {}
         self._rough: Layers | None = None
-        self._build_optimizer()
+        self.moments = no_moments(self.layers)
+        self._make_step()
 
     def _set_limits(self) -> None:
         """Leashes per head Gaussian (see `LimitConfig`), and the neighbours that share its movement."""
@@ -88,47 +101,48 @@ class Trainer:
         return self.config.rates.final_share ** max(0.0, (self.share - 0.1) / 0.9)
 
     # -- optimisation -------------------------------------------------------------------------------------------------
-    def _build_optimizer(self) -> None:
-        r = self.config.rates
+    def _make_step(self) -> None:
+        camera = self.frames.camera
+        self._step: Step = self._step_kind(self.avatar, self.layers, self.moments, self.prepared, camera)
+
+    def _rates(self, train_maps: bool) -> dict[str, float]:
+        """Step size per learned tensor."""
+        r, decay = self.config.rates, self.decay
         special = {"torso.means": r.torso_means, "torso.map_means": r.torso_map}
-        self.trainable = {
-            name: t.requires_grad_(True)
-            for name, t in self.layers.tensors().items()
-            if name.split(".")[1] in vars(r) or name in special
-        }
-        self.base_rates: dict[str, float] = {
-            n: special[n] if n in special else getattr(r, n.split(".")[1]) for n in self.trainable
-        }
-        groups = [{"params": [t], "lr": self.base_rates[name]} for name, t in self.trainable.items()]
-        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        if not train_maps:
+            special |= {"head.map_means": 0.0, "head.map_opacities": 0.0}
+        names = {name: name.split(".")[1] for name in LEARNED}
+        return {n: decay * (special[n] if n in special else getattr(r, field)) for n, field in names.items()}
 
     def train_step(self) -> None:
         """One step on one training frame."""
         started = time.perf_counter()
         index = self._next_frame()
         stage = stage_at(self.share, self.step)
-        for group, (name, rate) in zip(self.optimizer.param_groups, self.base_rates.items(), strict=True):
-            frozen = name.startswith("head.map") and not stage.train_maps
-            group["lr"] = 0.0 if frozen else rate * self.decay
-        target, mask = self.frames[index]
-        covered = self._covered_pixels(index, target) if stage.skip_covered else None
-        delta = self.refiner.leaf(index, stage.refine_motion)
-        gaussians = self._gaussians(self.layers, index, delta)
-        gaussians.means.retain_grad()
-        output = self._rasterize(gaussians)
-        loss = self._loss(output, target, mask, covered)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.gradient_sum += gaussians.means.grad[: len(self.gradient_sum)].norm(dim=1)  # type: ignore[index]
-        if stage.refine_motion and delta.grad is not None:
-            self.refiner.update(index, delta.grad, self.decay)
+        target = self._target(index, stage.skip_covered)
+        outcome = self._step.run(
+            index, target, self.refiner.delta[index], self._rates(stage.train_maps), self.step + 1, self.gradient_sum,
+            want_delta_gradient=stage.refine_motion,
+        )  # fmt: skip
+        if outcome.delta_gradient is not None:
+            self.refiner.update(index, outcome.delta_gradient, self.decay)
         self.step += 1
         stage.after_step(self)
         if self.step % AVERAGE_EVERY == 0:
             self._update_average()
-        self.loss = loss.item() if self.step == 1 else 0.98 * self.loss + 0.02 * loss.item()
+        self.loss = outcome.loss if self.step == 1 else 0.98 * self.loss + 0.02 * outcome.loss
+        if target.behind is self.plate:
+            error = psnr_of(outcome.mean_squared_error)
+            self.train_psnr = error if np.isnan(self.train_psnr) else 0.98 * self.train_psnr + 0.02 * error
         self.seconds += time.perf_counter() - started
+
+    def _target(self, index: int, skip_covered: bool) -> ops.FitTarget:
+        """The training frame, on the plate or, for a share of the steps, on a random backdrop."""
+        weights, behind = self.config.losses, self.plate
+        covered = self._covered_pixels(index) if skip_covered else None
+        if torch.rand((), generator=self.generator) < weights.backdrop_share:
+            behind = torch.rand(3, generator=self.generator)
+        return ops.FitTarget(self.frames.rgba(index), covered, behind, weights.ssim, weights.mask)
 
     def _next_frame(self) -> int:
         if not self._queue:
@@ -151,52 +165,35 @@ class Trainer:
         )  # fmt: skip
 
     @torch.no_grad()
-    def _covered_pixels(self, index: int, target: Tensor) -> Tensor:
-        """(h, w) bool: see `occlusion`. Judged once per frame, against the avatar at the end of the rough stage."""
+    def _covered_pixels(self, index: int) -> Bool[np.ndarray, "h w"]:
+        """See `occlusion`. Judged once per frame, against the avatar at the end of the rough stage."""
         if self._rough is None:
             self._rough = self.average.copy()
-        shape = target.shape[:2]
         if index not in self._covered:
             output = self._rasterize(self._gaussians(self._rough, index, torch.zeros(6)))
             image = output.rgb + (1 - output.alpha)[..., None] * self.plate
             scale = self.frames.camera.width / self.avatar.camera.width
             landmarks = self.frames.capture.landmarks_px[index] * scale
+            target = self.frames[index][0]
             self._covered[index] = np.packbits(covered_pixels(image.numpy(), target.numpy(), landmarks))
-        bits = np.unpackbits(self._covered[index], count=shape[0] * shape[1])
-        return torch.from_numpy(bits.reshape(shape)).bool()
-
-    def _loss(self, output: RenderOutput, target: Tensor, mask: Tensor, covered: Tensor | None) -> Tensor:
-        weights, behind = self.config.losses, self.plate
-        if torch.rand((), generator=self.generator) < weights.backdrop_share:
-            behind = torch.rand(3, generator=self.generator)
-            target = mask[..., None] * target + (1 - mask[..., None]) * behind
-        image = output.rgb + (1 - output.alpha)[..., None] * behind
-        off = (output.alpha - mask).abs()
-        free = None
-        if covered is not None and covered.any():
-            free = ~covered
-            target, off = torch.where(free[..., None], target, image.detach()), off * free
-        if behind is self.plate:
-            error = psnr(image.detach(), target, free)
-            self.train_psnr = error if np.isnan(self.train_psnr) else 0.98 * self.train_psnr + 0.02 * error
-        return ops.photometric_loss(image, target, weights.ssim) + weights.mask * off.mean()
+        height, width = self.plate.shape[:2]
+        return np.unpackbits(self._covered[index], count=height * width).reshape(height, width).view(bool)
 
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(AVERAGE_DECAY, self.step / (self.step + 10 * AVERAGE_EVERY))
         for name, averaged in self.average.tensors().items():
             source = self.layers.tensors()[name]
-            averaged.lerp_(source, 1 - decay) if name in self.trainable else averaged.copy_(source)
+            averaged.lerp_(source, 1 - decay) if name in LEARNED else averaged.copy_(source)
 
     def forget_moments(self, prefix: str, rows: Tensor) -> None:
         """Zero the optimiser's memory of Gaussians that now stand elsewhere; the average follows at once."""
-        averaged = self.average.tensors()
-        for name, tensor in self.trainable.items():
+        layers, averaged = self.layers.tensors(), self.average.tensors()
+        for name in LEARNED:
             if name.startswith(prefix):
-                averaged[name][rows] = tensor.detach()[rows]
-                for moment in ("exp_avg", "exp_avg_sq"):
-                    if moment in self.optimizer.state[tensor]:
-                        self.optimizer.state[tensor][moment][rows] = 0
+                averaged[name][rows] = layers[name].detach()[rows]
+                for moment in self.moments[name]:
+                    moment[rows] = 0
 
     # -- validation ---------------------------------------------------------------------------------------------------
     @property
@@ -231,9 +228,8 @@ class Trainer:
         tensors |= {f"refiner.{k}": v for k, v in self.refiner.tensors().items()}
         if self.best:
             tensors |= {f"best.{k}": v for k, v in self.best.tensors.items()}
-        for name, parameter in self.trainable.items():
-            for moment, value in self.optimizer.state[parameter].items():
-                tensors[f"adam.{moment}.{name}"] = value
+        for name, pair in self.moments.items():
+            tensors |= {f"adam.{moment}.{name}": value for moment, value in zip(MOMENTS, pair, strict=True)}
         if self._rough:
             tensors |= {f"rough.{k}": v for k, v in self._rough.tensors().items()}
         tensors |= {name: getattr(self, name) for name in PER_GAUSSIAN}
@@ -250,11 +246,9 @@ class Trainer:
 
         self.layers, self.average = Layers.from_tensors(under("layers.")), Layers.from_tensors(under("average."))
         self.refiner.restore(under("refiner."))
-        self._build_optimizer()
-        for name, parameter in self.trainable.items():
-            state = {m: tensors.get(f"adam.{m}.{name}") for m in ("step", "exp_avg", "exp_avg_sq")}
-            if state["step"] is not None:
-                self.optimizer.state[parameter] = state
+        first, second = (under(f"adam.{moment}.") for moment in MOMENTS)
+        self.moments = {name: (first[name], second[name]) for name in LEARNED}
+        self._make_step()
         for name in PER_GAUSSIAN:
             setattr(self, name, tensors[name])
         if rough := under("rough."):
