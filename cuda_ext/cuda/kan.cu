@@ -11,6 +11,7 @@ constexpr int kThreads = 32 * kWarps;
 constexpr int kPointsPerWarp = 4;
 constexpr int kBlockPoints = kWarps * kPointsPerWarp;
 constexpr int kTile = 32;  // inputs whose activations are in shared memory at a time
+constexpr int kGroup = 8;  // inputs whose gradients a warp sums together
 constexpr int kTerms = 5;  // four basis functions and the base branch
 constexpr int kBase = 4;
 
@@ -106,23 +107,27 @@ extern "C" __global__ void __launch_bounds__(128)
   for (int p = 0; p < kPointsPerWarp; p++) {
     const int in_block = warp * kPointsPerWarp + p, point = blockIdx.x * kBlockPoints + in_block;
     if (point >= n) return;  // the whole warp
-    float dots[kTile] = {};
-    for (int o = lane_index(); o < outputs; o += 32) {
-      const float slope = grad_y[static_cast<long long>(point) * outputs + o];
+    const float* slopes = grad_y + static_cast<long long>(point) * outputs;
+#pragma unroll 1
+    for (int group = 0; group < kTile && first + group < inputs; group += kGroup) {
+      float dots[kGroup] = {};
+      for (int o = lane_index(); o < outputs; o += 32) {
+        const float slope = slopes[o];
 #pragma unroll
-      for (int i = 0; i < kTile; i++) {
-        if (first + i >= inputs) continue;
-        const Activation& a = tile[in_block][i];
-        const float* edge = weights + static_cast<long long>(first + i) * rows * outputs + o;
-        float total = a.term[kBase] * edge[(rows - 1) * outputs];
+        for (int i = 0; i < kGroup; i++) {
+          if (first + group + i >= inputs) continue;
+          const Activation& a = tile[in_block][group + i];
+          const float* edge = weights + static_cast<long long>(first + group + i) * rows * outputs + o;
+          float total = a.term[kBase] * edge[(rows - 1) * outputs];
 #pragma unroll
-        for (int k = 0; k < kBase; k++) total = fmaf(a.term[k], edge[(a.cell + k) * outputs], total);
-        dots[i] = fmaf(total, slope, dots[i]);
+          for (int k = 0; k < kBase; k++) total = fmaf(a.term[k], edge[(a.cell + k) * outputs], total);
+          dots[i] = fmaf(total, slope, dots[i]);
+        }
       }
+      const float sum = warp_sums(dots);
+      const int input = first + group + lane_index();
+      if (lane_index() < kGroup && input < inputs) grad_x[static_cast<long long>(point) * inputs + input] = sum;
     }
-    const float sum = warp_sums(dots);
-    const int input = first + lane_index();
-    if (input < inputs) grad_x[static_cast<long long>(point) * inputs + input] = sum;
   }
 }
 
