@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import re
 import subprocess
 from collections.abc import Sequence
 from functools import cache
@@ -17,14 +16,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cuda_ext.gpu.build import HEADERS, kernel_names
+from cuda_ext.gpu.build import SOURCES as KERNELS
+
 ROOT = Path(__file__).parent.parent
-KERNELS = ROOT / "cuda_ext" / "cuda"
-HEADERS = ROOT / "cuda_ext" / "include"
 RUNTIME = Path(__file__).parent / "simt"
 BUILD = ROOT / "build" / "simt"
 FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-U_FORTIFY_SOURCE", "-Wall", "-Wextra", "-Wno-unknown-pragmas")
-SANITIZE = ("-fsanitize=address,undefined", "-fsanitize-sections=simt_shared", "-fno-sanitize-recover", "-g")
-KERNEL_NAME = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\s*\(")
+SANITIZE = ("-fsanitize=address,undefined", "-fsanitize-sections=simt_shared", "-fno-sanitize-recover", "-O1")
 DTYPES = {
     "f": torch.float32, "i": torch.int32, "u": torch.int32, "b": torch.uint8, "c": torch.int8, "h": torch.float16,
     "d": torch.float64, "q": torch.int64,
@@ -42,11 +41,6 @@ class _Launch(ctypes.Structure):
     ]  # fmt: skip
 
 
-def kernel_names(source: str) -> list[str]:
-    """Kernels that a CUDA source text defines."""
-    return KERNEL_NAME.findall(source)
-
-
 @cache
 def _machine() -> str:
     info = Path("/proc/cpuinfo")
@@ -59,7 +53,7 @@ def _compile(source: Path, flags: tuple[str, ...]) -> Path:
     """The shared library of one .cu file; compiled once per content, flags and machine."""
     text = source.read_text(encoding="utf-8")
     runtime = sorted(RUNTIME.iterdir())
-    seen = [p.read_bytes() for p in (*runtime, *sorted(HEADERS.rglob("*.h")), *sorted(KERNELS.glob("*.h")))]
+    seen = [p.read_bytes() for p in (*runtime, *sorted(HEADERS.rglob("*.h")), *sorted(source.parent.glob("*.h")))]
     key = hashlib.sha256(b"\0".join([*seen, text.encode(), " ".join(flags).encode(), _machine().encode()]))
     library = BUILD / f"{source.stem}-{key.hexdigest()[:20]}.so"
     if library.exists():
@@ -73,7 +67,7 @@ def _compile(source: Path, flags: tuple[str, ...]) -> Path:
     )
     unit = partial.with_suffix(".cpp")
     unit.write_text(f'#include "simt.h"\n#include "{source}"\n#include "simt.cpp"\n{glue}', encoding="utf-8")
-    include = (f"-I{RUNTIME}", f"-I{HEADERS}", f"-I{KERNELS}")
+    include = (f"-I{RUNTIME}", f"-I{HEADERS}")
     command = ["g++", *FLAGS, *flags, *include, "-shared", str(unit), "-o", str(partial)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     unit.unlink()

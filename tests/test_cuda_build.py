@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from simt_launcher import KERNELS, kernel_names
+from simt_launcher import KERNELS
 
 from cuda_ext.gpu import build, device
 
@@ -31,7 +31,7 @@ def test_every_kernel_compiles_for_every_architecture_without_spills(tmp_path, c
     for source in build.sources():
         assert build.shipped_code(source, 89, (13, 0), tmp_path) == tmp_path / f"{source.stem}.sm_89.cubin"
         assert (tmp_path / f"{source.stem}.compute_75.ptx").read_text().count(".entry") == len(
-            kernel_names(source.read_text())
+            build.kernel_names(source.read_text())
         )
 
 

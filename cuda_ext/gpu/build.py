@@ -60,9 +60,14 @@ def sources() -> list[Path]:
     return sorted(SOURCES.glob("*.cu"))
 
 
+def kernel_names(text: str) -> list[str]:
+    """Kernels that a CUDA source text defines."""
+    return _KERNEL.findall(text)
+
+
 def kernel_files() -> dict[str, Path]:
     """The file of each kernel, by the kernel's name."""
-    return {name: p for p in sources() for name in _KERNEL.findall(p.read_text(encoding="utf-8"))}
+    return {name: p for p in sources() for name in kernel_names(p.read_text(encoding="utf-8"))}
 
 
 def source_hash(source: Path) -> str:

@@ -52,8 +52,12 @@ struct Fiber {
 };
 
 std::vector<std::unique_ptr<Fiber>> fibers;
-std::vector<unsigned> ready;  // a queue: `head` is next
-size_t head;
+struct Queue {
+  unsigned lanes[32], count = 0;
+};
+std::vector<Queue> ready;         // per warp
+std::vector<unsigned> warp_order;
+bool one_warp_first;              // the first ready warp of `warp_order` runs on as far as it can; else any one does
 unsigned count, current, exited;
 Exchange shared[kMaxThreads / 32];  // of whole warps: nobody arrives before it has read the last one
 unsigned waiting;      // threads at the block barrier
@@ -76,7 +80,24 @@ unsigned random_below(unsigned n) {  // xorshift64*, Vigna 2016
 
 void wake(unsigned k) {
   fibers[k]->state = State::ready;
-  ready.push_back(k);
+  Queue& q = ready[k / 32];
+  q.lanes[q.count++] = k;
+}
+
+// Takes the fiber that runs next from its queue; false if none is ready. In order unless shuffled.
+bool next_ready(unsigned& k) {
+  const unsigned warps = static_cast<unsigned>(ready.size());
+  const unsigned start = one_warp_first ? 0 : random_below(warps);
+  for (unsigned w = 0; w < warps; w++) {
+    Queue& q = ready[warp_order[(start + w) % warps]];
+    if (!q.count) continue;
+    const unsigned pick = shuffled ? random_below(q.count) : 0;
+    k = q.lanes[pick];
+    q.count--;
+    for (unsigned i = pick; i < q.count; i++) q.lanes[i] = q.lanes[i + 1];
+    return true;
+  }
+  return false;
 }
 
 void to_scheduler(bool forever) {
@@ -173,26 +194,26 @@ void describe_deadlock() {
     }
 }
 
-void spoil_shared_memory() {
-  // Volatile and by hand: a sanitizer must not see these writes between the variables.
+// Not for the sanitizer to see: it writes between the variables as well.
+__attribute__((noinline, no_sanitize_address)) void spoil_shared_memory() {
   for (volatile char* p = __start_simt_shared; p != __stop_simt_shared; p = p + 1) *p = static_cast<char>(0xff);
   std::fill(dynamic_memory.begin(), dynamic_memory.end(), static_cast<char>(0xff));
 }
 
 bool run_block() {
   spoil_shared_memory();
-  exited = waiting = 0, collected = 0, head = 0;
-  ready.clear();
+  exited = waiting = 0, collected = 0;
+  ready.assign((count + 31) / 32, Queue());
+  warp_order.resize(ready.size());
+  for (unsigned w = 0; w < warp_order.size(); w++) warp_order[w] = w;
+  for (size_t w = warp_order.size(); shuffled && w > 1; w--)
+    std::swap(warp_order[w - 1], warp_order[random_below(static_cast<unsigned>(w))]);
+  one_warp_first = !shuffled || random_below(2);
   for (unsigned k = 0; k < count; k++) wake(k);
-  _setjmp(scheduler);
-  SIMT_AFTER_SWITCH(scheduler_fake_stack, nullptr, nullptr);
+  if (_setjmp(scheduler)) SIMT_AFTER_SWITCH(scheduler_fake_stack, nullptr, nullptr);
   if (!error.empty()) return false;
-  if (head < ready.size()) {
-    if (shuffled) std::swap(ready[head], ready[head + random_below(static_cast<unsigned>(ready.size() - head))]);
-    const unsigned next = ready[head++];
-    if (head == ready.size()) head = 0, ready.clear();
-    enter(next);
-  }
+  unsigned next;
+  if (next_ready(next)) enter(next);
   if (exited < count) describe_deadlock();
   return error.empty();
 }

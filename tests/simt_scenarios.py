@@ -1,0 +1,110 @@
+"""One run of every kernel file at sizes that reach all of its loops, for the tests of missing barriers and of memory.
+
+As a program it runs all scenarios with the address and undefined-behaviour sanitizers compiled in:
+
+    LD_PRELOAD=libasan.so python simt_scenarios.py
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import torch
+from rig_parts import rig_parts
+from simt_launcher import SANITIZE, SimtLauncher
+from torch import Tensor
+
+from cuda_ext.gpu import photometric, raster
+from cuda_ext.gpu import rig as rigs
+
+
+def random_splats(n: int, seed: int = 0) -> raster.Scene:
+    """Gaussians that fill a small image at z = 1..2."""
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.rand(n, 3, generator=generator) - torch.tensor([0.5, 0.5, -1.0])
+    shape = torch.rand(n, 8, generator=generator)
+    return raster.Scene(means, shape[:, :4] - 0.5, 0.02 + 0.05 * shape[:, 4:7], 0.05 + 0.3 * shape[:, 7])
+
+
+def small_views(count: int, width: int, height: int) -> raster.Views:
+    """Equal cameras at the origin that look along z."""
+    row = [float(width), float(width), width / 2, height / 2, *torch.eye(4)[:3].flatten().tolist()]
+    return raster.Views(torch.tensor([row] * count), width, height)
+
+
+def rasterize(launcher: SimtLauncher, channels: int = 3, n: int = 900) -> list[Tensor]:
+    """Tiles with several batches of splats, forward and backward."""
+    scene, views = random_splats(n), small_views(2, 20, 18)
+    values = torch.rand(n, channels, generator=torch.Generator().manual_seed(1))
+    projected = raster.project(launcher, scene, views, 1 << 13)
+    images = raster.draw(launcher, projected, values, views)
+    slopes = (torch.ones_like(images.values), torch.ones_like(images.alpha), torch.ones_like(images.depth))
+    sums = raster.draw_backward(launcher, projected, values, views, images, slopes)
+    gradients, rows = raster.project_backward(launcher, scene, views, projected.rects, sums, with_views=True)
+    drawn = [images.values, images.alpha, images.depth, raster.values_backward(launcher, sums, values)]
+    return [*drawn, *gradients, *([] if rows is None else [rows]), projected.offsets]
+
+
+def rasterize_every_width(launcher: SimtLauncher) -> list[Tensor]:
+    """All raster kernels."""
+    return [t for channels in raster.CHANNELS for t in rasterize(launcher, channels, n=300)]
+
+
+def sort(launcher: SimtLauncher) -> list[Tensor]:
+    """Histograms that are longer than a block is wide."""
+    keys = torch.randint(0, 1 << 30, (2, 9000), generator=torch.Generator().manual_seed(2), dtype=torch.int32)
+    return [raster.sort_by_key(launcher, keys)]
+
+
+def compare(launcher: SimtLauncher) -> list[Tensor]:
+    """Images of several blocks, whose borders lie inside blocks."""
+    image, target = torch.rand(2, 2, 37, 41, 3, generator=torch.Generator().manual_seed(3))
+    same = photometric.compare(launcher, image, target, with_maps=True)
+    assert same.maps is not None
+    gradient = photometric.compare_backward(launcher, image, target, same.maps, torch.ones(2), 0.5)
+    return [same.l1, same.ssim, gradient]
+
+
+def pose(launcher: SimtLauncher) -> list[Tensor]:
+    """Mesh, riders, and riders drawn, forward and backward."""
+    mesh, one, head, torso = rig_parts(200, 50, k=9, kt=11)
+    poses = type(one)(*(torch.stack([t, t]) for t in one))
+    leaves = [t.requires_grad_() for t in (poses.expression, poses.rotation, poses.translation)]
+    moves = rigs.joint_moves(poses.joints, mesh.joint_regressor @ mesh.neutral).requires_grad_()
+    vertices = rigs.PoseMesh.apply(launcher, mesh, leaves[0], moves, *leaves[1:])
+    moving = (vertices, poses.features, poses.torso_features, poses.torso)
+    riders = rigs.Riders(head, torso, mesh.faces, *moving)  # pyright: ignore[reportArgumentType]
+    views = small_views(2, 33, 20)
+    inputs = rigs.inputs_of(riders)
+    placed = rigs.PlaceRiders.apply(launcher, mesh.faces, *inputs)
+    *drawn, _ = rigs.DrawRiders.apply(  # pyright: ignore[reportGeneralTypeIssues]
+        launcher, views, 1 << 13, views.table, mesh.faces, *inputs
+    )
+    outputs = [*placed, *drawn]  # pyright: ignore[reportGeneralTypeIssues]
+    gradients = torch.autograd.grad(sum(o.sum() for o in outputs), [*leaves, moves])
+    return [vertices.detach(), *(o.detach() for o in outputs), *gradients]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+SCENARIOS: dict[str, Callable[[SimtLauncher], list[Tensor]]] = {
+    "mesh": pose,
+    "photometric": compare,
+    "project": rasterize,
+    "raster": rasterize,
+    "rig": pose,
+    "sort": sort,
+    "tiles": rasterize,
+}
+"""By kernel file; one that is not here has a test of its own that would notice."""
+
+
+def main() -> None:
+    """Every scenario under the sanitizers, in a shuffled order; they end the program when they find something."""
+    for scenario in (rasterize_every_width, sort, compare, pose):
+        launcher = SimtLauncher(seed=1, flags=SANITIZE)
+        assert all(torch.isfinite(t.float()).all() for t in scenario(launcher))
+        print(f"{scenario.__name__}: {len(launcher.launched)} launches", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Every barrier in the CUDA kernels is needed, and its absence is noticed; memory is used as declared."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from simt_launcher import KERNELS, SimtLauncher
+from simt_scenarios import SCENARIOS, pose, rasterize
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cuda_ext.gpu import build
+
+BARRIER = re.compile(r"__syncthreads(_count)?\(([^()]*)\)")
+HEADERS_SHOWN_BY = {"device": "sort"}
+"""Which kernel file's scenario reaches the barriers of a header."""
+
+
+ASAN_OPTIONS = "detect_leaks=0:detect_stack_use_after_return=0"  # Python leaks; fibers change stacks
+
+
+def barriers() -> list[tuple[str, int]]:
+    files = [p for p in sorted(KERNELS.iterdir()) if p.stem in SCENARIOS or p.stem in HEADERS_SHOWN_BY]
+    return [(p.name, i) for p in files for i in range(len(BARRIER.findall(p.read_text(encoding="utf-8"))))]
+
+
+def without_barrier(folder: Path, name: str, index: int) -> None:
+    """A copy of all kernels, in which one barrier of one file is gone."""
+    shutil.copytree(KERNELS, folder, ignore=shutil.ignore_patterns("cubins"))
+    text = (folder / name).read_text(encoding="utf-8")
+    match = list(BARRIER.finditer(text))[index]
+    instead = f"(0 * ({match[2]}))" if match[1] else "(void)0"
+    (folder / name).write_text(text[: match.start()] + instead + text[match.end() :], encoding="utf-8")
+
+
+@cache
+def intact(stem: str) -> list[torch.Tensor]:
+    return SCENARIOS[stem](SimtLauncher())
+
+
+def goes_wrong(folder: Path, stem: str, seed: int) -> bool:
+    """Whether a run fails, crashes or gives other results; in a process of its own, since it may overwrite anything."""
+    want = intact(stem)
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] != 0
+    try:
+        faulthandler.disable()
+        torch.set_num_threads(1)  # the others did not survive the fork
+        got = SCENARIOS[stem](SimtLauncher(folder, seed=seed))
+        same = all(torch.allclose(a.float(), b.float(), atol=1e-4, rtol=1e-3) for a, b in zip(got, want, strict=True))
+        os._exit(0 if same else 1)
+    finally:
+        os._exit(2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "index"), barriers(), ids=str)
+def test_a_missing_barrier_is_noticed(tmp_path, name, index):
+    stem = HEADERS_SHOWN_BY.get(Path(name).stem, Path(name).stem)
+    without_barrier(tmp_path / "cuda", name, index)
+    assert any(goes_wrong(tmp_path / "cuda", stem, seed) for seed in (0, 1, 2))
+
+
+def test_one_missing_barrier_is_noticed(tmp_path):
+    """The quick version of the above."""
+    without_barrier(tmp_path / "cuda", "sort.cu", 1)
+    assert goes_wrong(tmp_path / "cuda", "sort", 0)
+    assert not goes_wrong(KERNELS, "sort", 3)
+
+
+def sanitizer() -> str | None:
+    found = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    return found.stdout.strip() if os.sep in found.stdout else None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sanitizer() is None, reason="g++ has no address sanitizer")
+def test_kernels_touch_only_their_memory():
+    environment = os.environ | {
+        "LD_PRELOAD": str(sanitizer()), "ASAN_OPTIONS": ASAN_OPTIONS, "UBSAN_OPTIONS": "print_stacktrace=1"
+    }  # fmt: skip
+    command = [sys.executable, str(Path(__file__).parent / "simt_scenarios.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "ERROR" not in done.stderr and "runtime error" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sanitizer() is None, reason="g++ has no address sanitizer")
+def test_the_sanitizer_sees_shared_memory(tmp_path):
+    """That the test above could fail at all: a kernel that writes one element past a shared array."""
+    (tmp_path / "past.cu").write_text("""
+extern "C" __global__ void past(float* out, int n) {
+  __shared__ float tile[32];
+  __shared__ float other[32];
+  tile[threadIdx.x + n] = 1.f, other[threadIdx.x] = 2.f;
+  __syncthreads();
+  out[threadIdx.x] = tile[threadIdx.x] + other[threadIdx.x];
+}""")
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import torch
+from simt_launcher import SANITIZE, SimtLauncher
+SimtLauncher(Path({str(tmp_path)!r}), flags=SANITIZE).launch("past", (1,), (32,), torch.zeros(32), int(sys.argv[1]))
+"""
+    environment = os.environ | {"LD_PRELOAD": str(sanitizer()), "ASAN_OPTIONS": ASAN_OPTIONS}
+    for shift, clean in ((0, True), (1, False)):
+        command = [sys.executable, "-c", code, str(shift)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) == clean, done.stderr[-2000:]
+    assert "global-buffer-overflow" in done.stderr
+
+
+class _NoWaiting(TorchDispatchMode):
+    """Refuses what would make the host wait for a GPU."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert "_local_scalar_dense" not in str(func) and "nonzero" not in str(func), f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("scenario", [rasterize, pose])
+def test_nothing_waits_for_the_device(scenario):
+    with _NoWaiting():
+        scenario(SimtLauncher())
+
+
+def test_kernel_files_share_no_kernel_name():
+    names = [n for p in build.sources() for n in build.kernel_names(p.read_text(encoding="utf-8"))]
+    assert len(names) == len(set(names)) == len(build.kernel_files())
