@@ -13,10 +13,12 @@ from collections.abc import Callable
 import torch
 from rig_parts import rig_parts
 from simt_launcher import SANITIZE, SimtLauncher
+from test_kernels_fields import edges
 from torch import Tensor
 
 from cuda_ext.gpu import photometric, raster
 from cuda_ext.gpu import rig as rigs
+from cuda_ext.gpu.ops import GpuOps
 
 
 def random_splats(n: int, seed: int = 0) -> raster.Scene:
@@ -86,7 +88,15 @@ def pose(launcher: SimtLauncher) -> list[Tensor]:
     return [vertices.detach(), *(o.detach() for o in outputs), *gradients]  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def kan(launcher: SimtLauncher) -> list[Tensor]:
+    """More inputs than a tile has, more points than a block takes."""
+    leaves = [t.detach().requires_grad_() for t in edges((40, 35, 7), 150)]
+    value = GpuOps(lambda device: launcher).kan_layer(*leaves, (-1.5, 1.0))
+    return [value.detach(), *torch.autograd.grad(value.sin().sum(), leaves)]
+
+
 SCENARIOS: dict[str, Callable[[SimtLauncher], list[Tensor]]] = {
+    "kan": kan,
     "mesh": pose,
     "photometric": compare,
     "project": rasterize,
@@ -100,7 +110,7 @@ SCENARIOS: dict[str, Callable[[SimtLauncher], list[Tensor]]] = {
 
 def main() -> None:
     """Every scenario under the sanitizers, in a shuffled order; they end the program when they find something."""
-    for scenario in (rasterize_every_width, sort, compare, pose):
+    for scenario in (rasterize_every_width, sort, compare, pose, kan):
         launcher = SimtLauncher(seed=1, flags=SANITIZE)
         assert all(torch.isfinite(t.float()).all() for t in scenario(launcher))
         print(f"{scenario.__name__}: {len(launcher.launched)} launches", file=sys.stderr)
