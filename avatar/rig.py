@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -28,3 +29,10 @@ def head_silhouette(
     for triangle in np.floor(uv).astype(np.int32)[faces.numpy()]:
         cv2.fillConvexPoly(canvas, triangle, 1)
     return canvas > 0
+
+
+def facing(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, " f"]:
+    """Cosine between each triangle's normal and the direction to the camera, which stands at the origin."""
+    corners = vertices[faces.long()]
+    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return -torch.nn.functional.cosine_similarity(normals, corners.mean(1))

@@ -70,6 +70,15 @@ class LimitConfig:
     """Pull of a map towards the mean of its neighbours at each constraint: skin moves together."""
     map_shrinkage: float = 0.1
     """Share by which linear maps shrink at each constraint: what the mesh explains, they should not."""
+    color_pull: float = 0.01
+    """Share by which the colour of skin returns at each step to its median over the clip, where it started: what a
+    Gaussian learns far beyond it is some frame's shadow or background, and shows as a blotch in another view."""
+    side_color_pull: float = 0.1
+    """The same for skin that hardly faces the camera in any training frame."""
+    hair_color_pull: float = 0.2
+    """The same for hair: a strand is never where it was."""
+    torso_color_pull: float = 0.003
+    """The same for clothes, which have patterns to learn."""
     min_scale_m: float = 3e-4
     min_hair_scale_m: float = 0.003
     """Hair is never where it was: strands finer than this turn into specks in a pose that was not seen."""

@@ -17,7 +17,7 @@ from avatar.fitting.frames import FrameStore
 from avatar.head.landmarks import OUTER_EYE_CORNERS
 from avatar.head.model import REGIONS, HeadModel
 from avatar.layers import HeadLayer, Layers, TorsoLayer
-from avatar.rig import head_silhouette, posed_vertices
+from avatar.rig import facing, head_silhouette, posed_vertices
 from avatar.types import TORSO_BEHIND_HEAD_M, Motion
 
 REGION_DENSITY = {
@@ -193,10 +193,9 @@ class Seeder:
         faces = self.head.faces.long()[torch.from_numpy(triangles)]
 
         def surface(index: int) -> tuple[Tensor, np.ndarray]:
-            corners = self._vertices(index)[faces]
-            points = (corners * tensors["barycentrics"][..., None]).sum(1)
-            normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-            cosine = -torch.nn.functional.cosine_similarity(normals, points)
+            vertices = self._vertices(index)
+            points = (vertices[faces] * tensors["barycentrics"][..., None]).sum(1)
+            cosine = facing(vertices, self.head.faces)[torch.from_numpy(triangles)]
             # The offset is kept in the reference frame's axes: exact enough to pick a colour.
             return points + offset, ((cosine > MIN_FACING) | offset.any(1)).numpy()
 
@@ -222,18 +221,19 @@ class Seeder:
     def _colors(self, surface: Callable[[int], tuple[Tensor, np.ndarray]]) -> Float[Tensor, "n 3"]:
         """Median over frames of the pixel under each Gaussian, which forgets hands and hair that pass by.
 
-        Only frames in which it faces the camera count; what never does takes the colour of its nearest neighbour that
-        does, or turning the head would show the face's colours on its side.
+        Only frames in which it faces the camera and lies on the person count; what never does takes the colour of its
+        nearest neighbour that does, or turning the head would show the face's colours on its side.
         """
         samples: list[np.ndarray] = []
         points = np.zeros((0, 3), np.float32)
         for index in self.color_frames:
-            moved, facing = surface(index)
+            moved, shown = surface(index)
             points = moved.numpy()
             uv = self.camera.project(points)
             x = uv[:, 0].astype(int).clip(0, self.camera.width - 1)
             y = uv[:, 1].astype(int).clip(0, self.camera.height - 1)
-            samples.append(np.where(facing[:, None], self.frames.rgba(index)[y, x, :3], np.nan))
+            pixels = self.frames.rgba(index)[y, x]
+            samples.append(np.where((shown & (pixels[:, 3] > 127))[:, None], pixels[:, :3], np.nan))
         seen = np.asarray(np.isfinite(np.array(samples)).any(0))[:, 0]
         colors = np.full((len(points), 3), 127.0)
         if seen.any():

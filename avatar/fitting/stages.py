@@ -32,6 +32,7 @@ class Stage:
 
     def after_step(self, trainer: Trainer) -> None:
         """Called after each optimiser step."""
+        pull_colors(trainer)
         if self.relocate_every and trainer.step % self.relocate_every == 0:
             relocate(trainer)
         if trainer.step % CONSTRAIN_EVERY == 0:
@@ -46,6 +47,8 @@ STAGES = (
 CONSTRAIN_EVERY = 50
 DEAD_OPACITY = 0.03
 MAX_RELOCATED_SHARE = 0.1
+COPIED_ALONG = ("offset_limits", "map_limits", "scale_limits", "color_anchors", "color_pulls")
+"""What a relocated Gaussian takes over from its new neighbour beside the layer's tensors."""
 
 
 def stage_at(share: float, step: int) -> Stage:
@@ -54,6 +57,14 @@ def stage_at(share: float, step: int) -> Stage:
     The rough stage is short on purpose: a few passes later a hand that covers the face in many frames is learned too.
     """
     return next((s for s in STAGES if share < s.until and step < s.max_steps), STAGES[-1])
+
+
+@torch.no_grad()
+def pull_colors(trainer: Trainer) -> None:
+    """Colours return to where they started, each part at its own pace (see `LimitConfig`)."""
+    head, torso, limits = trainer.layers.head, trainer.layers.torso, trainer.config.limits
+    head.colors.lerp_(trainer.color_anchors, trainer.color_pulls[:, None])
+    torso.colors.lerp_(trainer.avatar.layers.torso.colors, limits.torso_color_pull)
 
 
 @torch.no_grad()
@@ -91,13 +102,14 @@ def relocate(trainer: Trainer) -> None:
             tensor = getattr(head, field.name)
             tensor[dead] = tensor[source]
         head.means[dead] += jitter
-        for name in ("offset_limits", "map_limits", "scale_limits", "neighbours"):
+        for name in COPIED_ALONG:
             getattr(trainer, name)[dead] = getattr(trainer, name)[source]
         head.log_scales[source] -= 0.2
         head.log_scales[dead] = head.log_scales[source]
         logits = torch.logit(new_opacity)
         head.opacity_logits[source], head.opacity_logits[dead] = logits, logits
         trainer.forget_moments("head.", dead)
+        trainer.find_neighbours()
     need.zero_()
 
 

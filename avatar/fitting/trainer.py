@@ -18,10 +18,11 @@ from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split
 from avatar.fitting.occlusion import covered_pixels
 from avatar.fitting.refine import MotionRefiner
-from avatar.fitting.stages import stage_at
+from avatar.fitting.stages import COPIED_ALONG, stage_at
 from avatar.fitting.steps import LEARNED, NativeStep, Step, no_moments
 from avatar.layers import Layers
 from avatar.model import Avatar
+from avatar.rig import facing, posed_vertices
 from avatar.types import Gaussians, RenderOutput
 from cuda_ext import ops
 
@@ -29,8 +30,10 @@ AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.9
 """The anytime result is a running average of the weights: it is as good as one with decayed rates."""
 FIRST_VALIDATION, VALIDATION_GROWTH = 100, 1.15
 MAX_VALIDATION_FRAMES = 12
+FACING_FRAMES, FACING_RANGE = 24, (0.35, 0.7)
+"""Mean cosine to the camera below which a surface is seen too flatly to learn its colour, and above which it is not."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
-PER_GAUSSIAN = ("offset_limits", "map_limits", "scale_limits", "neighbours", "gradient_sum")
+PER_GAUSSIAN = (*COPIED_ALONG, "neighbours", "gradient_sum")
 """State of the head layer beside its tensors."""
 
 
@@ -83,9 +86,31 @@ class Trainer:
         self.map_limits[n_surface:] = limits.hair_map_norm_m
         self.scale_limits = torch.full_like(offsets, limits.min_scale_m)
         self.scale_limits[n_surface:] = limits.min_hair_scale_m
-        points = self._gaussians(self.layers, int(self.split.train[0]), torch.zeros(6)).means
-        self.neighbours = nearest(points[: len(offsets)])
-        self.torso_neighbours = nearest(points[len(offsets) :])
+        self.color_anchors = self.layers.head.colors.detach().clone()
+        self.color_pulls = limits.color_pull + (limits.side_color_pull - limits.color_pull) * self._turned_away()
+        self.color_pulls[n_surface:] = limits.hair_color_pull
+        self.torso_neighbours = nearest(self._first_points()[len(offsets) :])
+        self.find_neighbours()
+
+    @torch.no_grad()
+    def _turned_away(self) -> Float[Tensor, " n"]:
+        """0 for head Gaussians on triangles that face the camera in the training frames, 1 for those that hardly do."""
+        train = self.split.train
+        frames = train[np.linspace(0, len(train) - 1, FACING_FRAMES).astype(int)].tolist()
+        head, neutral = self.avatar.head, self.avatar.neutral
+        shown = [facing(posed_vertices(head, neutral, self.prepared.frame(i).params), head.faces) for i in frames]
+        low, high = FACING_RANGE
+        mean = torch.stack(shown).clamp(min=0).mean(0)[self.layers.head.triangles.long()]
+        return 1 - ((mean - low) / (high - low)).clamp(0, 1)
+
+    @torch.no_grad()
+    def find_neighbours(self) -> None:
+        """Which head Gaussians share their movement: those near each other in the first training frame."""
+        self.neighbours = nearest(self._first_points()[: len(self.offset_limits)])
+
+    @torch.no_grad()
+    def _first_points(self) -> Tensor:
+        return self._gaussians(self.layers, int(self.split.train[0]), torch.zeros(6)).means
 
     # -- budget -------------------------------------------------------------------------------------------------------
     @property
