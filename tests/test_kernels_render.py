@@ -89,7 +89,7 @@ def test_benchmark_rows(monkeypatch):
     rows = bench_kernels.run([1])
     names = [r["case"] for r in rows]
     assert {"raster_fwd 50k 512", "raster_fwd_bwd 50k 512", "raster_fwd_bwd 22k 256", "ssim 512"} <= set(names)
-    assert {"rig 50k", "rig_fwd_bwd 50k"} <= set(names)
+    assert {"rig 50k", "rig_fwd_bwd 50k", "fit_step 50k 512", "fit_step 22k 256", "avatar_frame 512"} <= set(names)
     for row in rows:
         assert row["median_ms"] > 0 and row["p95_ms"] >= row["median_ms"] and row["threads"] == 1
         assert all(ratio > 0 for ratio in row["ratio_to"].values()) and row["ratio_to"]

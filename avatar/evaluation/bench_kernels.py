@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from avatar.evaluation.bench_fields import field_cases
 from avatar.evaluation.bench_scenes import HEAD_HEIGHT, HEAD_SEMI_AXES, rigged_head, splat_scales
+from avatar.evaluation.bench_steps import step_cases
 from avatar.types import Camera, Gaussians
 from cuda_ext import ops, reference
 from cuda_ext.backends import native
@@ -183,11 +184,12 @@ def run(threads: list[int]) -> list[dict]:
     Returns:
         rows of {"case", "backend", "threads", "median_ms", "p95_ms", "min_ms", "peak_mb", "ratio_to"}. `peak_mb` is by
         how much the case raised the process's peak memory; `ratio_to` maps a rival to its median divided by ours. All
-        but "raster_fwd" are forward and backward, and all include the torch wrapper; "ssim" is the loss with its L1.
+        but "raster_fwd", "rig" and "avatar_frame" are forward and backward, and all include the Python wrapper; "ssim"
+        is the loss with its L1.
     """
     kernel_threads, torch_threads = ops.get_threads(), torch.get_num_threads()
-    fields = [Case(*timed) for timed in field_cases()]
-    cases = [*_raster_cases(), _ssim_case(), *_rig_cases(), *fields]
+    cases = [*_raster_cases(), _ssim_case(), *_rig_cases()]
+    cases += [Case(*timed) for timed in (*field_cases(), *step_cases())]
     rows = []
     try:
         for count in threads:

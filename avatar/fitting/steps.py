@@ -15,8 +15,8 @@ from torch import Tensor
 
 from avatar.driving import PreparedMotion, perturb
 from avatar.geometry import quat_to_matrix
+from avatar.head.model import HeadModel
 from avatar.layers import Layers, rig_mesh
-from avatar.model import Avatar
 from avatar.renderer import render
 from avatar.types import Camera
 from cuda_ext import ops
@@ -58,7 +58,10 @@ def no_moments(layers: Layers) -> Moments:
 class NativeStep:
     """The whole step in one native call."""
 
-    def __init__(self, avatar: Avatar, layers: Layers, moments: Moments, prepared: PreparedMotion, camera: Camera):
+    def __init__(
+        self, head: HeadModel, neutral: Float[Tensor, "v 3"], layers: Layers, moments: Moments,
+        prepared: PreparedMotion, camera: Camera,
+    ) -> None:  # fmt: skip
         motion = prepared.motion
         poses = RigPose(
             torch.as_tensor(motion.expression), torch.as_tensor(motion.joints),
@@ -66,7 +69,7 @@ class NativeStep:
             prepared.features, prepared.torso_features, prepared.torso,
         )  # fmt: skip
         self._step = ops.FitStep(
-            rig_mesh(avatar.head, avatar.neutral), poses, width=camera.width, height=camera.height, fx=camera.fx,
+            rig_mesh(head, neutral), poses, width=camera.width, height=camera.height, fx=camera.fx,
             fy=camera.fy, cx=camera.cx, cy=camera.cy, T_camera_world=camera.T_camera_world, betas=BETAS, eps=EPS,
         )  # fmt: skip
         self._head, self._torso = layers.rig_parts()
@@ -84,8 +87,12 @@ class NativeStep:
 class TorchStep:
     """The same step as a torch graph."""
 
-    def __init__(self, avatar: Avatar, layers: Layers, moments: Moments, prepared: PreparedMotion, camera: Camera):
-        self._avatar, self._layers, self._prepared, self._camera = avatar, layers, prepared, camera
+    def __init__(
+        self, head: HeadModel, neutral: Float[Tensor, "v 3"], layers: Layers, moments: Moments,
+        prepared: PreparedMotion, camera: Camera,
+    ) -> None:  # fmt: skip
+        self._head, self._neutral = head, neutral
+        self._layers, self._prepared, self._camera = layers, prepared, camera
         tensors = layers.tensors()
         groups = [{"params": [tensors[name].requires_grad_(True)], "lr": 0.0} for name in LEARNED]
         self._optimizer = torch.optim.Adam(groups, betas=BETAS, eps=EPS, fused=True)
@@ -99,7 +106,7 @@ class TorchStep:
         delta = delta.clone().requires_grad_(want_delta_gradient)
         driven = self._prepared.frame(index)
         driven = replace(driven, params=perturb(driven.params, delta))
-        gaussians = self._layers.gaussians(self._avatar.head, self._avatar.neutral, driven)
+        gaussians = self._layers.gaussians(self._head, self._neutral, driven)
         gaussians.means.retain_grad()
         loss, error = self._loss(gaussians, target)
         loss.backward()

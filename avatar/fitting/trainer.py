@@ -127,8 +127,9 @@ class Trainer:
 
     # -- optimisation -------------------------------------------------------------------------------------------------
     def _make_step(self) -> None:
-        camera = self.frames.camera
-        self._step: Step = self._step_kind(self.avatar, self.layers, self.moments, self.prepared, camera)
+        self._step: Step = self._step_kind(
+            self.avatar.head, self.avatar.neutral, self.layers, self.moments, self.prepared, self.frames.camera
+        )
 
     def _rates(self, train_maps: bool) -> dict[str, float]:
         """Step size per learned tensor."""

@@ -1,0 +1,103 @@
+"""What the benchmark times of whole steps, fitting and playing: each beside the same made of torch operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+
+from avatar.driving import PreparedMotion
+from avatar.driving_maths import Statistics
+from avatar.evaluation.bench_scenes import HEAD_HEIGHT, rigged_head
+from avatar.fitting.steps import LEARNED, NativeStep, TorchStep, no_moments
+from avatar.geometry import matrix_to_quat
+from avatar.head.linear import LinearHead
+from avatar.layers import HeadLayer, Layers, TorsoLayer
+from avatar.model import to_uint8
+from avatar.playback import Player
+from avatar.renderer import render
+from avatar.types import Camera, Motion
+from cuda_ext import ops
+from cuda_ext.rig_types import RigHead, RigMesh, RigTorso
+
+Timed = tuple[str, Callable[[], object], str, Callable[[], object]]
+TORCH = "torch path"
+SSIM_WEIGHT, MASK_WEIGHT = 0.2, 0.05
+
+
+class Scene:
+    """An avatar of n Gaussians in a size x size picture, with a motion of one frame."""
+
+    def __init__(self, n: int, size: int) -> None:
+        self.parts = mesh, pose, head, torso = rigged_head(n)
+        self.layers = Layers(HeadLayer(**head._asdict()), TorsoLayer(**torso._asdict()))
+        self.head, self.neutral = _head_model(mesh), mesh.neutral
+        focal = 0.75 * size * float(pose.translation[2]) / HEAD_HEIGHT
+        self.camera = Camera(size, size, focal, focal, size / 2, size / 2)
+        self.motion = Motion(
+            np.zeros(1), pose.expression[None].numpy(), pose.joints[None].numpy(),
+            matrix_to_quat(pose.rotation)[None].numpy(), pose.translation[None].numpy(), pose.torso[None].numpy(),
+        )  # fmt: skip
+        self.prepared = PreparedMotion(self.motion, pose.features[None], pose.torso_features[None], pose.torso[None])
+        self.plate = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+
+    def gaussians(self):
+        return self.layers.gaussians(self.head, self.neutral, self.prepared.frame(0))
+
+
+def _head_model(mesh: RigMesh) -> LinearHead:
+    v, f = len(mesh.neutral), len(mesh.faces)
+    return LinearHead(
+        name="ellipsoid",
+        content_hash="",
+        template=mesh.neutral,
+        identity_basis=torch.zeros(1, v, 3),
+        uvs=torch.zeros(f, 3, 2),
+        regions=torch.zeros(v, dtype=torch.int64),
+        **{name: tensor for name, tensor in mesh._asdict().items() if name != "neutral"},
+    )
+
+
+def _fit_step(name: str, n: int, size: int) -> Timed:
+    def stepper(kind) -> Callable[[], object]:
+        scene = Scene(n, size)
+        output = render(scene.gaussians(), scene.camera)
+        rgba = to_uint8(torch.cat([output.rgb, output.alpha[..., None]], -1))
+        plate = torch.from_numpy(scene.plate).float() / 255
+        target = ops.FitTarget(rgba, None, plate, SSIM_WEIGHT, MASK_WEIGHT)
+        step = kind(scene.head, scene.neutral, scene.layers, no_moments(scene.layers), scene.prepared, scene.camera)
+        norms, delta = torch.zeros(len(scene.layers.head.means)), torch.zeros(58)
+        rates = dict.fromkeys(LEARNED, 1e-9)  # every repetition times the same picture
+        return lambda: step.run(0, target, delta, rates, 1, norms, want_delta_gradient=True)
+
+    return name, stepper(NativeStep), TORCH, stepper(TorchStep)
+
+
+def _avatar_frame(name: str, n: int, size: int) -> Timed:
+    scene = Scene(n, size)
+    mesh, _, head, torso = scene.parts
+    arrays = (RigMesh(*_arrays(mesh)), RigHead(*_arrays(head)), RigTorso(*_arrays(torso)))
+    space = Statistics(*(np.ones(3, np.float32) for _ in Statistics._fields))  # the motion is prepared already
+    player = Player(*arrays, space, scene.plate, scene.camera, scene.motion)
+    plate = torch.from_numpy(scene.plate).float() / 255
+
+    @torch.inference_mode()
+    def by_torch() -> object:
+        return to_uint8(render(scene.gaussians(), scene.camera, background=plate).rgb)
+
+    return name, lambda: player.frame(scene.prepared, 0), TORCH, by_torch
+
+
+def _arrays(tensors: Iterable[torch.Tensor]) -> list[np.ndarray]:
+    return [t.numpy() for t in tensors]
+
+
+def step_cases() -> list[Timed]:
+    """Fitting steps (motion row in, moved parameters out) and a whole frame of a default avatar (motion row in, 8-bit
+    picture out)."""
+    return [
+        _fit_step("fit_step 50k 512", 50_000, 512),
+        _fit_step("fit_step 22k 256", 22_000, 256),
+        _avatar_frame("avatar_frame 512", 22_000, 512),
+    ]
