@@ -170,6 +170,6 @@ def load(path: str | Path) -> Avatar:
     )  # fmt: skip
 
 
-def to_uint8(rgb: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def to_uint8(rgb: Float[Tensor, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
     """[0, 1] floats to 8 bits, rounded."""
     return rgb.clamp(0, 1).mul(255).add_(0.5).to(torch.uint8).numpy()
