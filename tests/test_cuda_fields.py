@@ -116,6 +116,9 @@ def test_bad_input_is_refused(unchecked_shapes):
         gpu().kan_layer(x, spline, base.T)
     with pytest.raises(ValueError, match="at most 89 basis functions, got 90"):
         gpu().kan_layer(x, torch.zeros(2, 3, 90), base)
+    points[3, 1], table[1, 5, 0] = 0, float("nan")
+    with pytest.raises(ValueError, match="table: expected finite numbers"):
+        gpu().hash_triplane(points, table, layout)
     x[4, 2] = float("nan")
     with pytest.raises(ValueError, match="x: expected finite numbers"):
         gpu().kan_layer(x, spline, base)

@@ -188,6 +188,15 @@ def test_nan_and_infinity_are_refused(bad, backend):
     inputs[0][57, 1] = bad
     with pytest.raises(ValueError, match="x: expected finite numbers"):
         backend.kan_layer(*inputs)
+    points[299, 2], inputs[0][57, 1] = 0, 0
+    table[2, -1, 1] = bad
+    with pytest.raises(ValueError, match="table: expected finite numbers"):
+        backend.hash_triplane(points, table, layout)
+    for which, name in ((1, "spline_weight"), (2, "base_weight")):
+        spoiled = [t.clone() for t in inputs]
+        spoiled[which].view(-1)[-1] = bad
+        with pytest.raises(ValueError, match=f"{name}: expected finite numbers"):
+            backend.kan_layer(*spoiled)
 
 
 def test_wrong_tensors_are_refused(unchecked_shapes):

@@ -63,7 +63,10 @@ float* thread_scratch(const KanView& v) {
 }  // namespace
 
 void kan(KanView view, const KanWeights& weights) {
+  const int64_t edges = (int64_t)view.inputs * view.outputs;
   require_finite(view.x, (int64_t)view.n * view.inputs, "x");
+  require_finite(weights.spline, edges * view.bases, "spline_weight");
+  require_finite(weights.base, edges, "base_weight");
   arrange(view, weights);
   const FieldKernels& k = kernels().fields;
   parallel((view.n + kForwardChunk - 1) / kForwardChunk, [&](int i) {

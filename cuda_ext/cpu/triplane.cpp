@@ -42,6 +42,7 @@ Workspace& workspace() {
 
 void triplane(TriplaneView view, const float* points, float* out) {
   workspace().fill(view, points);
+  require_finite(view.table, 3 * view.rows * view.features, "table");
   view.out = out;
   const FieldKernels& k = kernels().fields;
   parallel(3 * view.levels, [&](int plane_level) { k.triplane_level(view, plane_level); });

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from cuda_ext.gpu.launch import Launcher, blocks
 from cuda_ext.ops.adam import AdamRates, checked_step
-from cuda_ext.ops.checks import checked
+from cuda_ext.ops.checks import checked, require_finite
 from cuda_ext.ops.kan import ORDER, checked_layer
 from cuda_ext.triplane_layout import TriplaneLayout
 
@@ -24,11 +24,6 @@ _KAN_CHUNK = 1024
 _RIM = 3
 """Zero rows on either side of an input's spline weights."""
 _SHARED_BYTES = 48 * 1024
-
-
-def _require_finite(values: Tensor, name: str) -> None:
-    if not bool(torch.isfinite(values).all()):
-        raise ValueError(f"{name}: expected finite numbers, got a NaN or infinity")
 
 
 class _HashTriplane(torch.autograd.Function):
@@ -119,14 +114,14 @@ class FieldOps:
     def hash_triplane(
         self, points: Float[Tensor, "n 3"], table: Float[Tensor, "3 rows features"], layout: TriplaneLayout
     ) -> Float[Tensor, "n encoded"]:
-        """See `cuda_ext.ops.hash_triplane`. Waits for the device, to look at the points.
+        """See `cuda_ext.ops.hash_triplane`. Waits for the device, to look for NaN.
 
         The table's gradient is summed with atomics: its last bits may differ between runs.
         """
         launcher = self._launcher(points, "points")
         points = checked(points, "points", (None, 3), device=launcher.device)
         table = checked(table, "table", layout.table_shape, device=launcher.device)
-        _require_finite(points, "points")
+        require_finite(points=points, table=table)
         return _HashTriplane.apply(points, table, layout, launcher)  # pyright: ignore[reportReturnType]
 
     def kan_layer(
@@ -136,7 +131,7 @@ class FieldOps:
         base_weight: Float[Tensor, "outputs inputs"],
         grid_range: tuple[float, float] = (-1.0, 1.0),
     ) -> Float[Tensor, "n outputs"]:
-        """See `cuda_ext.ops.kan_layer`. Waits for the device, to look at `x`.
+        """See `cuda_ext.ops.kan_layer`. Waits for the device, to look for NaN.
 
         Raises:
             ValueError: also for more basis functions than a block's shared memory holds.
@@ -146,7 +141,7 @@ class FieldOps:
         most = _SHARED_BYTES // (_KAN_THREADS * 4) - 2 * _RIM - 1
         if spline_weight.shape[2] > most:
             raise ValueError(f"spline_weight: expected at most {most} basis functions, got {spline_weight.shape[2]}")
-        _require_finite(tensors[0], "x")
+        require_finite(**dict(zip(("x", "spline_weight", "base_weight"), tensors, strict=True)))
         return _Kan.apply(*tensors, span, launcher)  # pyright: ignore[reportReturnType]
 
     def adam_step(

@@ -28,3 +28,11 @@ def checked(
         where = "the CPU" if device == CPU else device
         raise TypeError(f"{name}: expected {dtype} on {where}, got {tensor.dtype} on {tensor.device}")
     return tensor.contiguous()
+
+
+def require_finite(**tensors: Tensor) -> None:
+    """Raises ValueError for the first tensor that holds a NaN or infinity. Waits once for the device."""
+    fine = torch.stack([torch.isfinite(values).all() for values in tensors.values()]).tolist()
+    for name, good in zip(tensors, fine, strict=True):
+        if not good:
+            raise ValueError(f"{name}: expected finite numbers, got a NaN or infinity")

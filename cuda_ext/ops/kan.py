@@ -70,7 +70,7 @@ def kan_layer(
     both ends as in efficient-KAN; farther out they are 0. Gradients reach all three tensors.
 
     Raises:
-        ValueError: wrong shapes, fewer than 4 basis functions, an empty range, a NaN or infinity in `x`.
+        ValueError: wrong shapes, fewer than 4 basis functions, an empty range, a NaN or infinity.
         TypeError: wrong dtype or device.
     """
     tensors, span = checked_layer(x, spline_weight, base_weight, grid_range)

@@ -58,7 +58,7 @@ def hash_triplane(
         `layout.out_features` numbers per point: plane, level, feature.
 
     Raises:
-        ValueError: wrong shapes, a NaN or infinity in `points`.
+        ValueError: wrong shapes, a NaN or infinity.
         TypeError: wrong dtype or device.
     """
     points = checked(points, "points", (None, 3))

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from cuda_ext.ops.checks import require_finite
+
 ORDER = 3
 
 
@@ -34,7 +36,6 @@ def kan_layer(
     grid_range: tuple[float, float] = (-1.0, 1.0),
 ) -> Float[Tensor, "n outputs"]:
     """See `cuda_ext.ops.kan_layer`."""
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("x: expected finite numbers, got a NaN or infinity")
+    require_finite(x=x, spline_weight=spline_weight, base_weight=base_weight)
     basis = b_splines(x, spline_weight.shape[2], grid_range)
     return F.silu(x) @ base_weight.T + basis.flatten(1) @ spline_weight.flatten(1).T

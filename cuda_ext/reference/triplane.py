@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cuda_ext.ops.checks import require_finite
 from cuda_ext.triplane_layout import TriplaneLayout
 
 PLANES = ((0, 1), (1, 2), (2, 0))
@@ -36,8 +37,7 @@ def hash_triplane(
     points: Float[Tensor, "n 3"], table: Float[Tensor, "3 rows features"], layout: TriplaneLayout
 ) -> Float[Tensor, "n encoded"]:
     """See `cuda_ext.ops.hash_triplane`."""
-    if not bool(torch.isfinite(points).all()):
-        raise ValueError("points: expected finite numbers, got a NaN or infinity")
+    require_finite(points=points, table=table)
     inside = points.clamp(0, 1)
     encoded = []
     for plane, axes in enumerate(PLANES):
