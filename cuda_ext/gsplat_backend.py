@@ -10,16 +10,18 @@ import importlib
 import importlib.util
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cuda_ext.backends import BackendMissing
-from cuda_ext.ops.checks import checked
+from cuda_ext.ops.checks import checked, checked_cameras
 from cuda_ext.reference import photometric_loss, rig, ssim
+from cuda_ext.types import Cameras, Raster
 
 __all__ = ["check_available", "photometric_loss", "rasterize", "rig", "ssim"]
+
+_MODELS = {"pinhole": "pinhole", "fisheye": "fisheye", "orthographic": "ortho"}
 
 
 def check_available() -> None:
@@ -38,15 +40,8 @@ def rasterize(
     scales: Float[Tensor, "n 3"],
     opacities: Float[Tensor, " n"],
     colors: Float[Tensor, "n 3"],
-    *,
-    width: int,
-    height: int,
-    fx: float,
-    fy: float,
-    cx: float,
-    cy: float,
-    T_camera_world: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
-) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+    cameras: Cameras,
+) -> Raster:
     """See `cuda_ext.ops.rasterize`.
 
     Raises:
@@ -65,17 +60,20 @@ def rasterize(
     )
     if not all(bool(torch.isfinite(t).all()) for t in inputs):
         raise ValueError("the Gaussians hold a NaN or infinity")
-    intrinsics = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32, device=device)
-    view = torch.as_tensor(T_camera_world, dtype=torch.float32).to(device)
+    pose, numbers = checked_cameras(cameras, device)
+    intrinsics = torch.zeros(len(cameras), 3, 3, device=device)
+    intrinsics[:, 0, 0], intrinsics[:, 1, 1], intrinsics[:, 2, 2] = numbers[:, 0], numbers[:, 1], 1
+    intrinsics[:, :2, 2] = numbers[:, 2:]
     image, alpha, _ = rasterization(
         *inputs,
-        view[None],
-        intrinsics[None],
-        width,
-        height,
+        pose,
+        intrinsics,
+        cameras.width,
+        cameras.height,
         near_plane=0.01,
         eps2d=0.3,
         render_mode="RGB+ED",
         packed=False,
+        camera_model=_MODELS[cameras.model],
     )
-    return image[0, ..., :3], alpha[0, ..., 0], image[0, ..., 3]
+    return Raster(image[..., :3], alpha[..., 0], image[..., 3])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from raster_scenes import FIELDS, identity_view, images_of, leaves, relative
 from rig_parts import rig_parts
 from simt_launcher import SimtLauncher
-from test_cuda_raster import FIELDS, leaves, pull, relative, scene
+from test_cuda_raster import pull, scene
 from test_kernels_losses import image_pair
 from test_kernels_rig import cast
 
@@ -34,7 +35,7 @@ def test_images_and_gradients(backend, n):
     functions, device, tolerance = backend
     tensors, view = scene(n, 50, 37, seed=n)
     inputs, exact = leaves([t.to(device) for t in tensors]), leaves(tensors, torch.float64)
-    got, want = functions.rasterize(*inputs, **view), reference.rasterize(*exact, **view)
+    got, want = images_of(functions.rasterize(*inputs, view)), images_of(reference.rasterize(*exact, view))
     for image, twin in zip(got, want, strict=True):
         assert image.dtype == torch.float32 and image.shape == twin.shape
         assert relative(image.cpu(), twin) < tolerance
@@ -50,15 +51,15 @@ def test_conventions(backend):
         torch.tensor([[0.0, 0, 1], [0, 0, 1], [0, 0, 2]]), torch.tensor([[2.0, 0, 0, 0]] * 3),
         torch.full((3, 3), 0.04), torch.tensor([0.5, 0.5, 0.9]), torch.eye(3),
     ]  # fmt: skip
-    view = dict(width=33, height=21, fx=40.0, fy=40.0, cx=16.5, cy=10.5, T_camera_world=torch.eye(4))
-    rgb, alpha, depth = (i.cpu() for i in functions.rasterize(*(t.to(device) for t in tensors), **view))
+    view = identity_view()
+    rgb, alpha, depth = (i[0].cpu() for i in images_of(functions.rasterize(*(t.to(device) for t in tensors), view)))
     torch.testing.assert_close(rgb[10, 16], torch.tensor([0.5, 0.25, 0.225]), atol=1e-4, rtol=0)
     assert alpha[10, 16] == pytest.approx(0.975, abs=1e-4)
     assert depth[10, 16] == pytest.approx((0.75 + 2 * 0.225) / 0.975, abs=1e-4)
     assert alpha.argmax() == 10 * 33 + 16 and alpha[0, 0] == 0 and depth[0, 0] == 0
     behind = [tensors[0] * torch.tensor([1, 1, -1]), *tensors[1:]]
-    assert not functions.rasterize(*(t.to(device) for t in behind), **view)[1].any()
-    empty = functions.rasterize(*(t[:0].to(device) for t in tensors), **view)
+    assert not functions.rasterize(*(t.to(device) for t in behind), view).alpha.any()
+    empty = images_of(functions.rasterize(*(t[:0].to(device) for t in tensors), view))
     assert not any(i.any() for i in empty)
 
 
@@ -88,7 +89,7 @@ def test_spoilt_input_is_refused(backend):
     tensors, view = scene(20)
     tensors[2][3, 1] = float("inf")
     with pytest.raises(ValueError, match="NaN or infinity"):
-        functions.rasterize(*(t.to(device) for t in tensors), **view)
+        functions.rasterize(*(t.to(device) for t in tensors), view)
 
 
 @pytest.mark.parametrize("name", [name for name in backends.NAMES if _REASONS[name]])

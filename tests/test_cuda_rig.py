@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from raster_scenes import images_of, relative
 from rig_parts import rig_parts
-from test_cuda_raster import gpu, pull, relative
+from test_cuda_raster import gpu, pull
 from test_kernels_rig import FIXED, cast, with_gradients
 
 from cuda_ext import ops, reference
 from cuda_ext.gpu import rig as rigs
 from cuda_ext.rig_types import RigPose
+from cuda_ext.types import Cameras
 
 
 def posed(parts, b: int) -> RigPose:
@@ -74,9 +76,9 @@ def test_drawing_a_rig_is_rigging_and_then_drawing(seed):
     for f in range(b):
         world = reference.rig(mesh64, RigPose(*(t[f] for t in exact[0])), *exact[1:])
         bottom = torch.tensor([[0, 0, 0, 1.0]], dtype=torch.float64)
-        view = dict(zip(("fx", "fy", "cx", "cy"), cameras[f, :4].tolist(), strict=True))
-        pose = torch.cat([table[f, 4:].view(3, 4), bottom])
-        drawn.append(reference.rasterize(*world, **size, **view, T_camera_world=pose))
+        pose = torch.cat([table[f, 4:].view(3, 4), bottom])[None]
+        view = Cameras(**size, intrinsics=table[f : f + 1, :4].detach(), T_camera_world=pose)
+        drawn.append([i[0] for i in images_of(reference.rasterize(*world, view))])
     stacked = tuple(torch.stack(i) for i in zip(*drawn, strict=True))
     for image, twin in zip(images, stacked, strict=True):
         assert relative(image, twin) < 1e-5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from raster_scenes import images_of
 from torch import Tensor
 
 from avatar.driving import perturb
@@ -13,9 +14,11 @@ from avatar.types import HeadParams
 from cuda_ext import backends, ops
 from cuda_ext.ops.fit_step import HEAD_LEARNED, TORSO_LEARNED
 from cuda_ext.rig_types import RigPose
+from cuda_ext.types import Cameras
 
 WIDTH, HEIGHT = 90, 75
 VIEW = dict(width=WIDTH, height=HEIGHT, fx=200.0, fy=205.0, cx=46.0, cy=37.0, T_camera_world=np.eye(4))
+CAMERAS = Cameras(WIDTH, HEIGHT, torch.tensor([[200.0, 205.0, 46.0, 37.0]]), torch.eye(4)[None])
 RATES = [1.5e-4, 2e-3, 6e-3, 3e-2, 6e-3, 2e-5, 6e-3, 3e-4, 2e-3, 6e-3, 3e-2, 6e-3, 2e-5]
 SSIM_WEIGHT, MASK_WEIGHT = 0.2, 0.05
 NAMES = [f"head.{n}" for n in HEAD_LEARNED] + [f"torso.{n}" for n in TORSO_LEARNED]
@@ -59,7 +62,7 @@ class Torch:
         pose = p._replace(expression=params.expression, rotation=params.rotation, translation=params.translation)
         means, *rest = ops.rig(self.mesh, pose, self.head, self.torso)
         means.retain_grad()
-        rgb, alpha, _ = ops.rasterize(means, *rest, **VIEW)
+        rgb, alpha, _ = (i[0] for i in images_of(ops.rasterize(means, *rest, CAMERAS)))
         pixels = torch.from_numpy(want.rgba).float() * (1 / 255)
         picture, mask = pixels[..., :3], pixels[..., 3]
         if want.behind.ndim == 1:

@@ -60,7 +60,7 @@ def test_bad_views_are_explained(head):
     gaussians, camera = head
     with pytest.raises(BadInput, match="got: none"):
         render(gaussians, [])
-    with pytest.raises(BadInput, match="24 x 24, 48 x 48"):
+    with pytest.raises(BadInput, match="pinhole 24 x 24, pinhole 48 x 48"):
         render(gaussians, [camera, camera.scaled(24, 24)])
     with pytest.raises(BadInput, match="background"):
         render(gaussians, camera, background=torch.zeros(47, 48, 3))

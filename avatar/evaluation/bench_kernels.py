@@ -19,10 +19,13 @@ from scipy.spatial.transform import Rotation
 from avatar.evaluation.bench_fields import field_cases
 from avatar.evaluation.bench_scenes import HEAD_HEIGHT, HEAD_SEMI_AXES, rigged_head, splat_scales
 from avatar.evaluation.bench_steps import step_cases
+from avatar.export.cameras import stereo_pair
+from avatar.renderer import camera_batch
 from avatar.types import Camera, Gaussians
 from cuda_ext import ops, reference
 from cuda_ext.backends import native
 from cuda_ext.rig_types import RigHead, RigPose, RigTorso
+from cuda_ext.types import Cameras
 
 CAMERA_DISTANCE = 0.6
 MIN_SECONDS = 0.6
@@ -67,10 +70,8 @@ class Case:
     run_rival: Callable[[], object] | None = None
 
 
-def _rasterize(backend, g: Gaussians, camera: Camera):
-    view = dict(width=camera.width, height=camera.height, fx=camera.fx, fy=camera.fy, cx=camera.cx, cy=camera.cy)
-    inputs = (g.means, g.quats_wxyz, g.scales, g.opacities, g.colors)
-    return backend.rasterize(*inputs, **view, T_camera_world=camera.T_camera_world)[0]
+def _rasterize(backend, g: Gaussians, cameras: Cameras):
+    return backend.rasterize(g.means, g.quats_wxyz, g.scales, g.opacities, g.colors, cameras).rgb
 
 
 def _with_gradients(g: Gaussians) -> tuple[Gaussians, tuple[torch.Tensor, ...]]:
@@ -78,12 +79,13 @@ def _with_gradients(g: Gaussians) -> tuple[Gaussians, tuple[torch.Tensor, ...]]:
     return Gaussians(*leaves), leaves
 
 
-def _raster_step(backend, scene: tuple[Gaussians, Camera]) -> Callable[[], object]:
+def _raster_step(backend, scene: tuple[Gaussians, Cameras]) -> Callable[[], object]:
     """Forward and backward from a fixed random image gradient."""
     gaussians, leaves = _with_gradients(scene[0])
-    camera = scene[1]
-    slope = torch.randn(camera.height, camera.width, 3, generator=torch.Generator().manual_seed(1))
-    return lambda: torch.autograd.grad(_rasterize(backend, gaussians, camera), leaves, slope)
+    cameras = scene[1]
+    size = (len(cameras), cameras.height, cameras.width, 3)
+    slope = torch.randn(size, generator=torch.Generator().manual_seed(1))
+    return lambda: torch.autograd.grad(_rasterize(backend, gaussians, cameras), leaves, slope)
 
 
 @contextmanager
@@ -105,12 +107,23 @@ def _narrow(run: Callable[[], object]) -> Callable[[], object]:
     return narrow
 
 
+def _raster_scene(n: int, size: int) -> tuple[Gaussians, Cameras]:
+    gaussians, camera = head_scene(n, size)
+    return gaussians, camera_batch([camera])
+
+
 def _raster_cases() -> list[Case]:
-    big, small, tiny = head_scene(50_000, 512), head_scene(22_000, 256), head_scene(1_000, 48)
+    big, small, tiny = _raster_scene(50_000, 512), _raster_scene(22_000, 256), _raster_scene(1_000, 48)
     forward = torch.no_grad()(lambda: _rasterize(ops, *big))
     rows = [("raster_fwd 50k 512", forward)]
     rows += [("raster_fwd_bwd 50k 512", _raster_step(ops, big)), ("raster_fwd_bwd 22k 256", _raster_step(ops, small))]
     cases = [Case(name, run, "cpu, 4 lanes", _narrow(run)) for name, run in rows]
+    eyes = big[0], camera_batch(stereo_pair(head_scene(1, 512)[1], np.zeros(3)))
+    both = torch.no_grad()(lambda: _rasterize(ops, *eyes))
+    cases += [
+        Case("raster_fwd stereo 50k 512", both, "one view", forward),
+        Case("raster_fwd_bwd stereo 50k 512", _raster_step(ops, eyes), "one view", _raster_step(ops, big)),
+    ]
     twin = _raster_step(reference, tiny)
     return [*cases, Case("raster_fwd_bwd 1k 48", _raster_step(ops, tiny), "reference (torch)", twin)]
 

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from avatar.errors import BadInput, FormatMismatch
 from avatar.files import write_json
 from avatar.types import Camera
+from cuda_ext.camera_models import CAMERA_MODELS
 
 SCHEMA = "visavis.cameras/1"
 CameraAt = Callable[[float], Camera]
@@ -96,8 +97,10 @@ def stereo_pair(camera: Camera, center: Float[np.ndarray, "3"], ipd_m: float = 0
     stereoscopic video systems, 1993).
 
     Raises:
-        BadInput: `ipd_m` is not within 0..0.5 m, or the centre lies behind the camera.
+        BadInput: `ipd_m` is not within 0..0.5 m, the centre lies behind the camera, or that is orthographic.
     """
+    if camera.model == "orthographic":
+        raise BadInput("an orthographic camera sees no disparity: a stereo pair needs a pinhole or fisheye camera")
     if not 0 < ipd_m < 0.5:
         raise BadInput(f"an eye distance of {ipd_m * 1000:g} mm makes no sense", expected="about 63 mm")
     T = camera.T_camera_world.astype(np.float64)
@@ -109,7 +112,8 @@ def stereo_pair(camera: Camera, center: Float[np.ndarray, "3"], ipd_m: float = 0
         offset = side * ipd_m / 2
         shifted = T.copy()
         shifted[0, 3] -= offset
-        cx = camera.cx + camera.fx * offset / depth
+        angle = offset / depth if camera.model == "pinhole" else np.arctan2(offset, depth)
+        cx = camera.cx + camera.fx * float(angle)
         eyes.append(replace(camera, cx=cx, T_camera_world=shifted.astype(np.float32)))
     return eyes[0], eyes[1]
 
@@ -138,13 +142,13 @@ class CameraPath:
 
 
 def camera_to_json(camera: Camera) -> dict[str, Any]:
-    """A camera as plain numbers: pixels, and the 4x4 world -> camera matrix in metres (OpenCV axes)."""
+    """A camera as plain numbers: model, pixels, and the 4x4 world -> camera matrix in metres (OpenCV axes)."""
     pose = [[float(x) for x in row] for row in camera.T_camera_world]
-    return {**{k: getattr(camera, k) for k in _NUMBERS}, "T_camera_world": pose}
+    return {"model": camera.model, **{k: getattr(camera, k) for k in _NUMBERS}, "T_camera_world": pose}
 
 
 def camera_from_json(record: Any, where: str) -> Camera:
-    """The inverse of `camera_to_json`; `where` names the place for the error.
+    """The inverse of `camera_to_json`, pinhole unless it says otherwise; `where` names the place for the error.
 
     Raises:
         FormatMismatch: a field is missing, no number, out of range, or the matrix is no rigid motion.
@@ -152,14 +156,17 @@ def camera_from_json(record: Any, where: str) -> Camera:
     try:
         width, height, fx, fy, cx, cy = (float(record[k]) for k in _NUMBERS)
         pose = np.array(record["T_camera_world"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
+        model = record.get("model", "pinhole")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _bad_path(where, f"{type(error).__name__}: {error}") from error
+    if model not in CAMERA_MODELS:
+        raise _bad_path(where, f"the camera model {model!r}; there are {', '.join(CAMERA_MODELS)}")
     if not np.isfinite([width, height, fx, fy, cx, cy]).all() or min(width, height, fx, fy) < 1:
         raise _bad_path(where, f"width {width:g}, height {height:g}, fx {fx:g}, fy {fy:g}, cx {cx:g}, cy {cy:g}")
     rigid = pose.shape == (4, 4) and np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-3)
     if not rigid or np.linalg.det(pose[:3, :3]) < 0 or not np.allclose(pose[3], (0, 0, 0, 1)):
         raise _bad_path(where, "a T_camera_world that is no rotation and translation")
-    return Camera(int(width), int(height), fx, fy, cx, cy, pose.astype(np.float32))
+    return Camera(int(width), int(height), fx, fy, cx, cy, pose.astype(np.float32), model)
 
 
 def write_path(path: Path, times_seconds: Sequence[float], cameras: Sequence[Camera]) -> None:
@@ -193,8 +200,8 @@ def read_path(path: Path) -> CameraPath:
         raise _bad_path(str(path), f"a bad time_seconds ({error})") from error
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise _bad_path(str(path), "time_seconds that do not rise")
-    if len({(c.width, c.height) for c in cameras}) > 1:
-        raise _bad_path(str(path), "cameras of several picture sizes")
+    if len({(c.width, c.height, c.model) for c in cameras}) > 1:
+        raise _bad_path(str(path), "cameras of several picture sizes or models")
     return CameraPath(times, cameras)
 
 
@@ -202,7 +209,7 @@ def _bad_path(where: str, got: str) -> FormatMismatch:
     return FormatMismatch(
         f"{where} is not a usable camera path",
         expected=f'{{"schema": "{SCHEMA}", "cameras": [{{"time_seconds", "width", "height", "fx", "fy", "cx", "cy", '
-        '"T_camera_world": 4x4}, ...]}, times rising, one picture size',
+        '"T_camera_world": 4x4}, ...]}, times rising, one picture size and model',
         got=got,
         fix="write one with avatar.export.cameras.write_path and edit that",
     )

@@ -22,6 +22,7 @@ from avatar.fitting.stages import COPIED_ALONG, stage_at
 from avatar.fitting.steps import LEARNED, NativeStep, Step, no_moments
 from avatar.layers import Layers
 from avatar.model import Avatar
+from avatar.renderer import render
 from avatar.rig import facing, posed_vertices
 from avatar.types import Gaussians, RenderOutput
 from cuda_ext import ops
@@ -182,13 +183,7 @@ class Trainer:
         return layers.gaussians(self.avatar.head, self.avatar.neutral, driven)
 
     def _rasterize(self, g: Gaussians) -> RenderOutput:
-        c = self.frames.camera
-        return RenderOutput(
-            *ops.rasterize(
-                g.means, g.quats_wxyz, g.scales, g.opacities, g.colors, width=c.width, height=c.height,
-                fx=c.fx, fy=c.fy, cx=c.cx, cy=c.cy, T_camera_world=c.T_camera_world,
-            )
-        )  # fmt: skip
+        return render(g, self.frames.camera, backend="cpu")
 
     @torch.no_grad()
     def _covered_pixels(self, index: int) -> Bool[np.ndarray, "h w"]:

@@ -1,18 +1,14 @@
-// One tile of the image: sort its splats by depth, blend them front to back, and the gradient of that.
+// One tile of the image: sort its splats by depth, blend them front to back.
 //
 // A tile is cut into blocks of one vector of pixels. A pixel takes splats until its transmittance falls below 1e-4 (the
 // splat that crosses the line is the last). Ties in depth go by the splat's index.
-#include "lanes.h"
+#include "tile.h"
 
 namespace visavis {
 namespace VISAVIS_NAMESPACE {
 namespace {
 
-constexpr int kBlockW = kLanes >= 8 ? 4 : 2;
-constexpr int kBlockH = kLanes / kBlockW;
-constexpr int kBlocksX = kTile / kBlockW, kBlocksY = kTile / kBlockH, kBlocks = kBlocksX * kBlocksY;
 constexpr int kBatch = 128;  // splats handed out to the blocks at a time
-constexpr int kAhead = 16;   // splats are fetched this many before their turn: they lie all over the memory
 
 // Stable radix sort, 8 bits per pass, of keys relative to the tile's nearest; the result ends in `pairs`.
 void sort_pairs(Pair* pairs, Pair* scratch, uint32_t count) {
@@ -38,63 +34,11 @@ void sort_pairs(Pair* pairs, Pair* scratch, uint32_t count) {
   if (from != pairs) memcpy(pairs, from, sizeof(Pair) * count);
 }
 
-struct Tile {
-  int x0, y0, width, height;  // pixels; narrower at the right and lower border
+// The features and the normal of each splat of a batch, padded with zeros to whole groups; its label.
+struct ExtraLists {
+  float values[kBatch][kMaxExtras];
+  float label[kBatch];
 };
-
-VISAVIS_INLINE Tile tile_at(const FrameView& f, int tile) {
-  const int x0 = tile % f.tiles_x * kTile, y0 = tile / f.tiles_x * kTile;
-  return {x0, y0, imin(kTile, f.camera.width - x0), imin(kTile, f.camera.height - y0)};
-}
-
-struct BlockRange {
-  int x0, x1, y0, y1;
-};
-
-VISAVIS_INLINE BlockRange blocks_of(const Splat& s, const Tile& t) {
-  return {imax(s.px0 - t.x0, 0) / kBlockW, imin(s.px1 - t.x0, kTile - 1) / kBlockW, imax(s.py0 - t.y0, 0) / kBlockH,
-          imin(s.py1 - t.y0, kTile - 1) / kBlockH};
-}
-
-// Pixel centres of the tile's blocks, relative to the tile.
-struct Centres {
-  vf x[kBlocksX], y[kBlocksY];
-  Centres() {
-    vf lx, ly;
-    for (int l = 0; l < kLanes; l++) lx[l] = l % kBlockW + 0.5f, ly[l] = l / kBlockW + 0.5f;
-    for (int b = 0; b < kBlocksX; b++) x[b] = lx + (float)(b * kBlockW);
-    for (int b = 0; b < kBlocksY; b++) y[b] = ly + (float)(b * kBlockH);
-  }
-};
-
-// Read channel c of a (h, w, channels) image for every pixel of block (bx, by); 0 outside the image.
-VISAVIS_INLINE vf read_block(const float* image, int channels, int c, const Tile& t, int stride, int bx, int by) {
-  float lanes[kLanes];
-  for (int l = 0; l < kLanes; l++) {
-    const int x = bx * kBlockW + l % kBlockW, y = by * kBlockH + l / kBlockW;
-    const bool inside = x < t.width && y < t.height;
-    lanes[l] = inside ? image[((int64_t)(t.y0 + y) * stride + t.x0 + x) * channels + c] : 0.f;
-  }
-  return load(lanes);
-}
-
-VISAVIS_INLINE void write_block(float* image, int channels, int c, const Tile& t, int stride, int bx, int by, vf v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int l = 0; l < kLanes; l++) {
-    const int x = bx * kBlockW + l % kBlockW, y = by * kBlockH + l / kBlockW;
-    if (x < t.width && y < t.height)
-      image[((int64_t)(t.y0 + y) * stride + t.x0 + x) * channels + c] = lanes[l];
-  }
-}
-
-// 1 inside the image, 0 outside: there a block is done before it starts.
-VISAVIS_INLINE vf start_transmittance(const Tile& t, int bx, int by) {
-  vf v;
-  for (int l = 0; l < kLanes; l++)
-    v[l] = bx * kBlockW + l % kBlockW < t.width && by * kBlockH + l / kBlockW < t.height ? 1.f : 0.f;
-  return v;
-}
 
 struct BlockLists {
   Splat local[kBatch];  // centres relative to the tile
@@ -106,15 +50,32 @@ struct BlockState {
   vf T, red, green, blue, weight, depth;
 };
 
+struct ExtraState {
+  vf median, best_weight, label;
+  vf sums[kMaxExtras];
+};
+
+VISAVIS_INLINE void hand_out_extras(const FrameView& f, const Tile& t, uint32_t splat, int i, ExtraLists& lists) {
+  const int64_t gaussian = splat - t.first_splat;
+  float* out = lists.values[i];
+  const int channels = f.feature_image ? f.channels : 0;
+  for (int k = 0; k < channels; k++) out[k] = f.features[gaussian * f.channels + k];
+  for (int k = channels; k < f.extra_stride(); k++) out[k] = 0.f;
+  for (int k = 0; f.normals && k < 3; k++) out[channels + k] = f.splat_normals[3 * (int64_t)splat + k];
+  lists.label[i] = f.labels ? (float)f.labels[gaussian] : 0.f;
+}
+
 // `end` bounds the tile's pairs.
+template <bool kExtras>
 VISAVIS_INLINE void hand_out(const FrameView& f, const Tile& t, const Pair* pairs, int count, const Pair* end,
-                             BlockLists& lists) {
+                             BlockLists& lists, ExtraLists* extras) {
   memset(lists.count, 0, sizeof lists.count);
   for (int i = 0; i < count; i++) {
     if (pairs + i + kAhead < end) __builtin_prefetch(f.splats + pairs[i + kAhead].splat);
     Splat& s = lists.local[i];
     s = f.splats[pairs[i].splat];
     s.x -= t.x0, s.y -= t.y0;
+    if constexpr (kExtras) hand_out_extras(f, t, pairs[i].splat, i, *extras);
     const BlockRange r = blocks_of(s, t);
     for (int by = r.y0; by <= r.y1; by++)
       for (int bx = r.x0; bx <= r.x1; bx++) {
@@ -124,12 +85,39 @@ VISAVIS_INLINE void hand_out(const FrameView& f, const Tile& t, const Pair* pair
   }
 }
 
+// The median depth is that of the splat which takes the transmittance to one half; the label that of the greatest weight.
+VISAVIS_INLINE void pick(vf weight, vf T_after, float z, float label, ExtraState& s) {
+  const auto crossed = ge(broadcast(0.5f), T_after) & ge(vf{}, s.median);
+  s.median = select(crossed, broadcast(z), s.median);
+  s.label = select(ge(s.best_weight, weight), s.label, broadcast(label));
+  s.best_weight = max(s.best_weight, weight);
+}
+
+// Adds the channels of the splats that a block has just blended with these weights.
+VISAVIS_INLINE void blend_extras(const uint8_t* members, const vf* weights, int count, int groups,
+                                 const ExtraLists& lists, ExtraState& state) {
+  for (int g = 0; g < groups; g++) {
+    vf* out = state.sums + g * kExtraGroup;
+    vf sums[kExtraGroup];
+    for (int k = 0; k < kExtraGroup; k++) sums[k] = out[k];
+    for (int j = 0; j < count; j++) {
+      const float* values = lists.values[members[j]] + g * kExtraGroup;
+      for (int k = 0; k < kExtraGroup; k++) sums[k] = fma(weights[j], broadcast(values[k]), sums[k]);
+    }
+    for (int k = 0; k < kExtraGroup; k++) out[k] = sums[k];
+  }
+}
+
 // Blend the batch's splats into one block; true when all its pixels are opaque.
-VISAVIS_INLINE bool blend_block(const BlockLists& lists, int block, vf px, vf py, BlockState& state) {
+template <bool kExtras>
+VISAVIS_INLINE bool blend_block(const BlockLists& lists, int block, vf px, vf py, BlockState& state,
+                                const ExtraLists* extra_lists, ExtraState* extras, int groups) {
   const uint8_t* members = lists.members[block];
   BlockState s = state;
+  vf weights[kExtras ? kBatch : 1];
   vm alive = ge(s.T, broadcast(kMinTransmittance));
-  for (int j = 0, n = lists.count[block]; j < n; j++) {
+  int j = 0;
+  for (const int n = lists.count[block]; j < n;) {
     const Splat& g = lists.local[members[j]];
     const vf dx = g.x - px, dy = g.y - py;
     const vf constant = maths::row_constant(dy, broadcast(g.c), broadcast(g.l2o));
@@ -143,34 +131,79 @@ VISAVIS_INLINE bool blend_block(const BlockLists& lists, int block, vf px, vf py
     s.depth = fma(weight, broadcast(g.z), s.depth);
     s.weight += weight;
     s.T = s.T * (1.f - alpha);
+    if constexpr (kExtras) {
+      weights[j] = weight;
+      pick(weight, s.T, g.z, extra_lists->label[members[j]], *extras);
+    }
+    j++;
     alive = ge(s.T, broadcast(kMinTransmittance));
     if (!any(alive)) break;
   }
   state = s;
+  if constexpr (kExtras) blend_extras(members, weights, j, groups, *extra_lists, *extras);
   return !any(alive);
 }
 
 void write_tile(const FrameView& f, const Tile& t, const BlockState* states) {
-  const int stride = f.camera.width;
   for (int b = 0; b < kBlocks; b++) {
     const int bx = b % kBlocksX, by = b / kBlocksX;
     if (bx * kBlockW >= t.width || by * kBlockH >= t.height) continue;
     const BlockState& s = states[b];
-    write_block(f.rgb, 3, 0, t, stride, bx, by, s.red);
-    write_block(f.rgb, 3, 1, t, stride, bx, by, s.green);
-    write_block(f.rgb, 3, 2, t, stride, bx, by, s.blue);
-    write_block(f.alpha, 1, 0, t, stride, bx, by, s.weight);
-    write_block(f.depth, 1, 0, t, stride, bx, by, s.depth / max(s.weight, broadcast(kMinNorm)));
+    write_block(Channel<float>{f.rgb, 3, 0}, t, bx, by, s.red);
+    write_block(Channel<float>{f.rgb, 3, 1}, t, bx, by, s.green);
+    write_block(Channel<float>{f.rgb, 3, 2}, t, bx, by, s.blue);
+    write_block(Channel<float>{f.alpha, 1, 0}, t, bx, by, s.weight);
+    write_block(Channel<float>{f.depth, 1, 0}, t, bx, by, s.depth / max(s.weight, broadcast(kMinNorm)));
+  }
+}
+
+void write_extras(const FrameView& f, const Tile& t, const ExtraState* states) {
+  const int channels = f.feature_image ? f.channels : 0;
+  for (int b = 0; b < kBlocks; b++) {
+    const int bx = b % kBlocksX, by = b / kBlocksX;
+    if (bx * kBlockW >= t.width || by * kBlockH >= t.height) continue;
+    const ExtraState& s = states[b];
+    for (int k = 0; k < channels; k++) write_block(Channel<float>{f.feature_image, channels, k}, t, bx, by, s.sums[k]);
+    for (int k = 0; k < 3; k++) write_block(Channel<float>{f.normals, 3, k}, t, bx, by, s.sums[channels + k]);
+    write_block(Channel<float>{f.median_depth, 1, 0}, t, bx, by, s.median);
+    write_block(Channel<int32_t>{f.label_image, 1, 0}, t, bx, by, s.label);
   }
 }
 
 void clear_tile(const FrameView& f, const Tile& t) {
-  for (int y = t.y0; y < t.y0 + t.height; y++) {
-    const int64_t at = (int64_t)y * f.camera.width + t.x0;
-    memset(f.rgb + 3 * at, 0, sizeof(float) * 3 * t.width);
-    memset(f.alpha + at, 0, sizeof(float) * t.width);
-    memset(f.depth + at, 0, sizeof(float) * t.width);
+  fill_tile(f.rgb, 3, 0.f, t), fill_tile(f.alpha, 1, 0.f, t), fill_tile(f.depth, 1, 0.f, t);
+  fill_tile(f.feature_image, f.channels, 0.f, t), fill_tile(f.normals, 3, 0.f, t);
+  fill_tile(f.median_depth, 1, 0.f, t), fill_tile(f.label_image, 1, -1, t);
+}
+
+template <bool kExtras>
+VISAVIS_INLINE void raster_tile(const FrameView& f, const Tile& t, const Pair* pairs, int count) {
+  const Centres centres;
+  BlockLists lists;
+  BlockState states[kBlocks];
+  ExtraLists extra_lists[1];
+  ExtraState extras[kExtras ? kBlocks : 1];
+  const int groups = f.extra_stride() / kExtraGroup;
+  bool done[kBlocks];
+  int remaining = 0;
+  for (int b = 0; b < kBlocks; b++) {
+    states[b] = BlockState();
+    states[b].T = start_transmittance(t, b % kBlocksX, b / kBlocksX);
+    done[b] = !any(ge(states[b].T, broadcast(kMinTransmittance)));
+    remaining += !done[b];
+    if constexpr (kExtras) extras[b] = ExtraState(), extras[b].label = broadcast(-1.f);
   }
+  for (int start = 0; start < count && remaining; start += kBatch) {
+    hand_out<kExtras>(f, t, pairs + start, imin(kBatch, count - start), pairs + count, lists, extra_lists);
+    for (int b = 0; b < kBlocks; b++) {
+      if (done[b] || lists.count[b] == 0) continue;
+      done[b] = blend_block<kExtras>(lists, b, centres.x[b % kBlocksX], centres.y[b / kBlocksX], states[b],
+                                     extra_lists, extras + (kExtras ? b : 0), groups);
+      remaining -= done[b];
+    }
+  }
+  write_tile(f, t, states);
+  if constexpr (kExtras) write_extras(f, t, extras);
 }
 
 }  // namespace
@@ -181,133 +214,10 @@ void raster(const FrameView& f, int tile) {
   const int count = f.tile_offsets[tile + 1] - f.tile_offsets[tile];
   if (count == 0) return clear_tile(f, t);
   sort_pairs(pairs, f.scratch + f.tile_offsets[tile], count);
-  const Centres centres;
-  BlockLists lists;
-  BlockState states[kBlocks];
-  bool done[kBlocks];
-  int remaining = 0;
-  for (int b = 0; b < kBlocks; b++) {
-    states[b] = BlockState();
-    states[b].T = start_transmittance(t, b % kBlocksX, b / kBlocksX);
-    done[b] = !any(ge(states[b].T, broadcast(kMinTransmittance)));
-    remaining += !done[b];
-  }
-  for (int start = 0; start < count && remaining; start += kBatch) {
-    hand_out(f, t, pairs + start, imin(kBatch, count - start), pairs + count, lists);
-    for (int b = 0; b < kBlocks; b++) {
-      if (done[b] || lists.count[b] == 0) continue;
-      done[b] = blend_block(lists, b, centres.x[b % kBlocksX], centres.y[b / kBlocksX], states[b]);
-      remaining -= done[b];
-    }
-  }
-  write_tile(f, t, states);
-}
-
-namespace {
-
-struct BlockGradient {
-  vf T;                            // transmittance before the next splat
-  vf rest;                         // sum over the splats still to come of w * (dL/dw)
-  vf red, green, blue, weight, depth;  // dL/d(that channel's sum)
-};
-
-template <bool kWithDepth>
-VISAVIS_INLINE void start_block(const FrameView& f, const Tile& t, int b, BlockGradient& s) {
-  const int bx = b % kBlocksX, by = b / kBlocksX, stride = f.camera.width;
-  s.T = start_transmittance(t, bx, by);
-  s.red = read_block(f.grad_rgb, 3, 0, t, stride, bx, by);
-  s.green = read_block(f.grad_rgb, 3, 1, t, stride, bx, by);
-  s.blue = read_block(f.grad_rgb, 3, 2, t, stride, bx, by);
-  const vf weight = read_block(f.alpha, 1, 0, t, stride, bx, by);
-  s.weight = f.grad_alpha ? read_block(f.grad_alpha, 1, 0, t, stride, bx, by) : vf{};
-  s.rest = s.red * read_block(f.rgb, 3, 0, t, stride, bx, by) + s.green * read_block(f.rgb, 3, 1, t, stride, bx, by) +
-           s.blue * read_block(f.rgb, 3, 2, t, stride, bx, by);
-  if (kWithDepth) {  // depth = sum(w z) / sum(w)
-    const vf depth = read_block(f.depth, 1, 0, t, stride, bx, by);
-    s.depth = read_block(f.grad_depth, 1, 0, t, stride, bx, by) / max(weight, broadcast(kMinNorm));
-    s.weight -= s.depth * depth;
-    s.rest += s.depth * depth * weight;
-  }
-  s.rest += s.weight * weight;
-}
-
-template <bool kWithDepth>
-VISAVIS_INLINE void splat_backward(const Splat& g, const Tile& t, const Centres& centres, BlockGradient* states,
-                                   bool* done, int& remaining, float* slot) {
-  const BlockRange range = blocks_of(g, t);
-  const float gx = g.x - t.x0, gy = g.y - t.y0;
-  vf sums[kSums] = {};
-  for (int by = range.y0; by <= range.y1; by++) {
-    const vf dy = gy - centres.y[by];
-    const vf linear = g.b * dy, constant = maths::row_constant(dy, broadcast(g.c), broadcast(g.l2o));
-    for (int bx = range.x0; bx <= range.x1; bx++) {
-      const int b = by * kBlocksX + bx;
-      if (done[b]) continue;
-      BlockGradient& s = states[b];
-      const vf dx = gx - centres.x[bx];
-      const vf l2a = maths::log2_alpha(dx, broadcast(g.a), linear, constant);
-      const vm hit = ge(l2a, broadcast(kLog2MinAlpha)) & ge(s.T, broadcast(kMinTransmittance));
-      if (!any(hit)) continue;
-      const vf raw = exp2(l2a), T = s.T;
-      const vf alpha = select(hit, min(raw, broadcast(kMaxAlpha)), vf{});
-      const vf weight = alpha * T;
-      vf value = fma(broadcast(g.red), s.red, s.weight);  // dL/dw
-      value = fma(broadcast(g.green), s.green, value);
-      value = fma(broadcast(g.blue), s.blue, value);
-      if (kWithDepth) value = fma(broadcast(g.z), s.depth, value);
-      const vf rest = fnma(weight, value, s.rest), through = 1.f - alpha;
-      const vf next = T * through;
-      s.rest = rest, s.T = next;
-      // dL/dalpha = T value - rest / (1 - alpha); none through the cap at 0.999
-      const vf slope = fnma(rest, reciprocal(through), T * value);
-      const vf v = select(ge(broadcast(kMaxAlpha), raw), alpha * slope, vf{});
-      const vf vx = v * dx, vy = v * dy;
-      sums[kV] += v, sums[kVx] += vx, sums[kVy] += vy;
-      sums[kVxx] = fma(vx, dx, sums[kVxx]), sums[kVxy] = fma(vx, dy, sums[kVxy]), sums[kVyy] = fma(vy, dy, sums[kVyy]);
-      sums[kRed] = fma(weight, s.red, sums[kRed]), sums[kGreen] = fma(weight, s.green, sums[kGreen]);
-      sums[kBlue] = fma(weight, s.blue, sums[kBlue]);
-      if (kWithDepth) sums[kDepth] = fma(weight, s.depth, sums[kDepth]);
-      if (!any(ge(next, broadcast(kMinTransmittance)))) done[b] = true, remaining--;
-    }
-  }
-  sum_each<kSums>(sums, slot);
-}
-
-template <bool kWithDepth>
-VISAVIS_INLINE void tile_backward(const FrameView& f, int tile) {
-  const Tile t = tile_at(f, tile);
-  const Centres centres;
-  BlockGradient states[kBlocks];
-  bool done[kBlocks];
-  int remaining = 0;
-  for (int b = 0; b < kBlocks; b++) {
-    start_block<kWithDepth>(f, t, b, states[b]);
-    done[b] = !any(ge(states[b].T, broadcast(kMinTransmittance)));
-    remaining += !done[b];
-  }
-  const int tx = t.x0 / kTile, ty = t.y0 / kTile;
-  for (uint32_t k = f.tile_offsets[tile]; k < f.tile_offsets[tile + 1]; k++) {
-    if (k + kAhead < f.tile_offsets[tile + 1]) __builtin_prefetch(f.splats + f.pairs[k + kAhead].splat);
-    const Splat& g = f.splats[f.pairs[k].splat];
-    const int64_t at = g.first_slot + (ty - g.ty0()) * g.tiles_x() + (tx - g.tx0());
-    float* slot = f.slots + at * kSlot;
-    if (remaining)
-      splat_backward<kWithDepth>(g, t, centres, states, done, remaining, slot);
-    else
-      memset(slot, 0, sizeof(float) * kSums);
-  }
-}
-
-}  // namespace
-
-// Front to back like the forward pass: what remains of a pixel's colour is its total minus what was blended so far, so
-// nothing is divided by the transmittance and no last index is kept.
-void raster_backward(const FrameView& f, int tile) {
-  if (f.tile_offsets[tile] == f.tile_offsets[tile + 1]) return;
-  if (f.grad_depth)
-    tile_backward<true>(f, tile);
+  if (f.with_extras())
+    raster_tile<true>(f, t, pairs, count);
   else
-    tile_backward<false>(f, tile);
+    raster_tile<false>(f, t, pairs, count);
 }
 
 }  // namespace VISAVIS_NAMESPACE

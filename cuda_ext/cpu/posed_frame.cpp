@@ -18,7 +18,7 @@ void PosedFrame::render(const float* const features[2], const float* torso_move)
   FrameView& v = frame_->view;
   v = FrameView{};
   v.n = (int)n;
-  v.camera = camera;
+  frame_->cameras.assign(1, camera);
   v.rgb = rgb, v.alpha = alpha, v.depth = images + 4 * pixels();
   v.means = w.means, v.quats = w.quats, v.scales = w.scales, v.opacities = w.opacities, v.colors = w.colors;
   const int64_t bad = frame_->forward();

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,22 +17,12 @@ from cuda_ext.gpu import photometric, raster
 from cuda_ext.gpu import rig as rigs
 from cuda_ext.gpu.fields import FieldOps
 from cuda_ext.gpu.launch import Launcher
-from cuda_ext.ops.checks import checked
+from cuda_ext.ops.checks import checked, checked_cameras
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, shapes
+from cuda_ext.types import CAMERA_MODELS, Cameras, Raster
 
-MAX_SIDE = 16384
 MAX_ENTRIES = 1 << 28
 """Tile list entries per call (1 GB): more is taken for a mistake."""
-
-
-def _camera_table(intrinsics: list[float], T_camera_world: Any, device: torch.device) -> Float[Tensor, "1 16"]:
-    if not np.isfinite(intrinsics).all():
-        raise ValueError(f"fx, fy, cx, cy: expected finite numbers, got {intrinsics}")
-    matrix = T_camera_world.detach().cpu() if isinstance(T_camera_world, Tensor) else T_camera_world
-    matrix = np.asarray(matrix, np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise ValueError(f"T_camera_world: expected a finite (4, 4) matrix, got shape {matrix.shape}")
-    return torch.tensor([[*intrinsics, *matrix[:3].ravel().tolist()]], dtype=torch.float32, device=device)
 
 
 def _project(launcher: Launcher, scene: raster.Scene, views: raster.Views) -> raster.Projected:
@@ -60,7 +49,7 @@ class _Rasterize(torch.autograd.Function):
         scene = raster.Scene(means, quats, scales, opacities)
         projected = _project(launcher, scene, views)
         images = raster.draw(launcher, projected, colors, views)
-        outputs = images.values[0], images.alpha[0], images.depth[0]
+        outputs = images.values, images.alpha, images.depth
         ctx.save_for_backward(means, quats, scales, opacities, colors, *outputs)
         ctx.launcher, ctx.views, ctx.projected = launcher, views, projected
         ctx.set_materialize_grads(False)
@@ -70,16 +59,16 @@ class _Rasterize(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_values, grad_alpha, grad_depth):
         *inputs, colors, values, alpha, depth = ctx.saved_tensors
-        images = raster.Images(values[None], alpha[None], depth[None])
+        images = raster.Images(values, alpha, depth)
         grad_values = torch.zeros_like(values) if grad_values is None else grad_values
-        alpha_slope, depth_slope = (None if g is None else g.contiguous()[None] for g in (grad_alpha, grad_depth))
-        slopes = (grad_values.contiguous()[None], alpha_slope, depth_slope)
+        alpha_slope, depth_slope = (None if g is None else g.contiguous() for g in (grad_alpha, grad_depth))
+        slopes = (grad_values.contiguous(), alpha_slope, depth_slope)
         sums = raster.draw_backward(ctx.launcher, ctx.projected, colors, ctx.views, images, slopes)
         with_pose = ctx.needs_input_grad[5]
         gradients, rows = raster.project_backward(
             ctx.launcher, raster.Scene(*inputs), ctx.views, ctx.projected.rects, sums, with_views=with_pose
         )
-        grad_pose = None if rows is None else torch.cat([rows.view(3, 4), torch.zeros_like(rows[:, :4])])
+        grad_pose = None if rows is None else torch.cat([rows, torch.zeros_like(rows[:, :4])], 1).view(-1, 4, 4)
         return *gradients, raster.values_backward(ctx.launcher, sums, colors), grad_pose, None, None
 
 
@@ -119,21 +108,12 @@ class GpuOps(FieldOps):
         quats_wxyz: Float[Tensor, "n 4"],
         scales: Float[Tensor, "n 3"],
         opacities: Float[Tensor, " n"],
-        colors: Float[Tensor, "n c"],
+        colors: Float[Tensor, "n 3"] | None,
+        cameras: Cameras,
         *,
-        width: int,
-        height: int,
-        fx: float,
-        fy: float,
-        cx: float,
-        cy: float,
-        T_camera_world: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
-        model: int = 0,
-    ) -> tuple[Float[Tensor, "h w c"], Float[Tensor, "h w"], Float[Tensor, "h w"]]:
-        """See `cuda_ext.ops.rasterize`; `colors` may have 1 to 32 channels. Waits once for the device.
-
-        Gradients reach `T_camera_world` too if it is a tensor that asks for them: those of its upper three rows, each
-        entry as if it were independent.
+        features: Float[Tensor, "n f"] | None = None,
+    ) -> Raster:
+        """See `cuda_ext.ops.rasterize`; colours and features have 1 to 32 channels together. Waits once for the device.
 
         Raises:
             ValueError: wrong shapes, an empty or too large image, a NaN or infinity, too many tile entries.
@@ -141,21 +121,23 @@ class GpuOps(FieldOps):
         """
         launcher = self._launcher(means, "means")
         device, n = launcher.device, means.shape[0] if means.ndim == 2 else None
-        if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
-            raise ValueError(f"image size: expected 1..{MAX_SIDE} pixels a side, got {width} x {height}")
+        pose, intrinsics = checked_cameras(cameras, device)
+        table = torch.cat([intrinsics, pose.detach()[:, :3].flatten(1)], 1)
+        views = raster.Views(table, cameras.width, cameras.height, CAMERA_MODELS.index(cameras.model))
         inputs = (
             checked(means, "means", (n, 3), device=device),
             checked(quats_wxyz, "quats_wxyz", (n, 4), device=device),
             checked(scales, "scales", (n, 3), device=device),
             checked(opacities, "opacities", (n,), device=device),
-            checked(colors, "colors", (n, None), device=device),
         )
-        if not 1 <= inputs[-1].shape[1] <= raster.CHANNELS[-1]:
-            raise ValueError(f"colors: expected 1..{raster.CHANNELS[-1]} channels, got {inputs[-1].shape[1]}")
-        table = _camera_table([float(fx), float(fy), float(cx), float(cy)], T_camera_world, device)
-        views = raster.Views(table, int(width), int(height), model)
-        pose = T_camera_world if isinstance(T_camera_world, Tensor) else None
-        return _Rasterize.apply(*inputs, pose, launcher, views)  # pyright: ignore[reportReturnType]
+        parts = [] if colors is None else [checked(colors, "colors", (n, 3), device=device)]
+        parts += [] if features is None else [checked(features, "features", (n, None), device=device)]
+        channels = sum(p.shape[1] for p in parts)
+        if not 1 <= channels <= raster.CHANNELS[-1]:
+            raise ValueError(f"colors and features: expected 1..{raster.CHANNELS[-1]} channels, got {channels}")
+        values, alpha, depth = _Rasterize.apply(*inputs, torch.cat(parts, 1), pose, launcher, views)  # pyright: ignore[reportGeneralTypeIssues]
+        rgb, rest = (None, values) if colors is None else (values[..., :3], values[..., 3:])
+        return Raster(rgb, alpha, depth, None if features is None else rest)
 
     def photometric_loss(
         self, image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"], ssim_weight: float = 0.2

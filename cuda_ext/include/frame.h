@@ -10,6 +10,9 @@ namespace visavis {
 constexpr int kTile = 32;          // pixels along a tile's side
 constexpr int kSlot = 16;          // floats per gradient slot (10 used; a slot is one cache line)
 constexpr int kSums = 10;          // gradient sums per splat and tile, see Sum
+constexpr int kMaxChannels = 32;   // feature channels
+constexpr int kExtraGroup = 4;     // feature and normal channels are blended so many at a time
+constexpr int kMaxExtras = kMaxChannels + kExtraGroup;  // with a normal, rounded up to groups
 constexpr float kMaxAlpha = maths::kMaxAlpha, kMinTransmittance = maths::kMinTransmittance, kNear = maths::kNear;
 constexpr float kLog2MinAlpha = maths::kLog2MinAlpha, kLog2E = maths::kLog2E, kMinNorm = maths::kMinNorm;
 
@@ -31,28 +34,43 @@ struct alignas(64) Splat {
 
 struct Pair {
   uint32_t key;  // bits of the (positive) depth: they sort like the depth itself
-  uint32_t splat;
+  uint32_t splat;  // camera * n + Gaussian
 };
 
 using Camera = maths::Camera<float>;
 
-// Inputs and outputs belong to the caller; the rest to FrameState.
+// Inputs and outputs belong to the caller; the rest to FrameState. Null: not wanted, or not given. Images have a
+// leading camera axis.
 struct FrameView {
-  Camera camera;
-  int n, tiles_x, tiles_y, chunk, chunks;
-  const float *means, *quats, *scales, *opacities, *colors;
+  int n, cameras, width, height, channels, harmonics;
+  int tiles_x, tiles_y, chunk, chunks;
+  const Camera* camera;    // (cameras), all of size width x height
+  const float *means, *quats, *scales, *opacities;
+  const float* colors;     // (n, 3), or with harmonics > 0 (n, harmonics, 3): see maths/sh.h
+  const float* features;   // (n, channels)
+  const int32_t* labels;   // (n)
   float *rgb, *alpha, *depth;
-  const float *grad_rgb, *grad_alpha, *grad_depth;  // alpha and depth may be null
-  float *grad_means, *grad_quats, *grad_scales, *grad_opacities, *grad_colors;
-  Splat* splats;
-  uint32_t* chunk_tiles;   // (chunks, tiles): pairs per tile, later where the chunk writes its next pair
-  uint32_t* chunk_pairs;   // per chunk: number of pairs, later its first slot
+  float *feature_image, *normals, *median_depth;
+  int32_t* label_image;
+  const float *grad_rgb, *grad_alpha, *grad_depth, *grad_feature_image, *grad_normals;
+  float *grad_means, *grad_quats, *grad_scales, *grad_opacities, *grad_colors, *grad_features;
+  float* grad_views;       // (cameras, 12)
+  Splat* splats;           // (cameras, n)
+  float* splat_normals;    // (cameras, n, 3)
+  uint32_t* chunk_tiles;   // (chunks, all tiles): pairs per tile, later where the chunk writes its next pair
+  uint64_t* chunk_pairs;   // per chunk: number of pairs, later its first slot
   uint32_t* chunk_bad;     // per chunk: Gaussians with a NaN or infinity
-  uint32_t* tile_offsets;  // (tiles + 1)
+  float* chunk_views;      // (chunks, cameras, 12): parts of grad_views
+  uint32_t* tile_offsets;  // (all tiles + 1)
   Pair *pairs, *scratch;   // by tile; scratch is for sorting
-  float* slots;
+  float *slots, *extra_slots;
 
-  VISAVIS_HD int tiles() const { return tiles_x * tiles_y; }
+  VISAVIS_HD int tiles() const { return tiles_x * tiles_y; }  // of one camera
+  VISAVIS_HD int all_tiles() const { return cameras * tiles(); }
+  VISAVIS_HD bool with_extras() const { return feature_image || normals || median_depth || label_image; }
+  // What is blended beside RGB and depth: the feature channels, then the normal.
+  VISAVIS_HD int extras() const { return (feature_image ? channels : 0) + (normals ? 3 : 0); }
+  VISAVIS_HD int extra_stride() const { return (extras() + kExtraGroup - 1) / kExtraGroup * kExtraGroup; }
 };
 
 }  // namespace visavis

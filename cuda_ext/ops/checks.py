@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cuda_ext.types import CAMERA_MODELS, MAX_CAMERAS, MAX_SIDE, Cameras
+
 CPU = torch.device("cpu")
 
 
@@ -36,3 +38,24 @@ def require_finite(**tensors: Tensor) -> None:
     for name, good in zip(tensors, fine, strict=True):
         if not good:
             raise ValueError(f"{name}: expected finite numbers, got a NaN or infinity")
+
+
+def checked_cameras(cameras: Cameras, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
+    """Poses (c, 4, 4) and intrinsics (c, 4) of the cameras, float32 on that device."""
+    width, height = cameras.width, cameras.height
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise ValueError(f"image size: expected 1..{MAX_SIDE} pixels a side, got {width} x {height}")
+    if cameras.model not in CAMERA_MODELS:
+        raise ValueError(f"camera model: expected one of {', '.join(CAMERA_MODELS)}, got {cameras.model!r}")
+    count = cameras.intrinsics.shape[0]
+    if not 1 <= count <= MAX_CAMERAS:
+        raise ValueError(f"cameras: expected 1..{MAX_CAMERAS} of them, got {count}")
+    for name, tensor in (("intrinsics fx, fy, cx, cy", cameras.intrinsics), ("T_camera_world", cameras.T_camera_world)):
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name}: expected finite numbers, got {tensor.tolist()}")
+    intrinsics = cameras.intrinsics.detach().to(device, torch.float32)
+    pose = cameras.T_camera_world.to(device, torch.float32)
+    return (
+        checked(pose, "T_camera_world", (count, 4, 4), device=device),
+        checked(intrinsics, "intrinsics", (count, 4), device=device),
+    )

@@ -2,57 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cuda_ext.backends import native
-from cuda_ext.ops.checks import checked
+from cuda_ext.ops.checks import checked, checked_cameras
+from cuda_ext.types import CAMERA_MODELS, HARMONICS, MAX_CHANNELS, Cameras, Raster
 
-MAX_SIDE = 16384
+BYTES_PER_SPLAT = 64 + 16
+"""A projected Gaussian and its entry in one tile."""
 
 
-def _view_rows(T_camera_world: Any) -> list[float]:
-    matrix = np.asarray(T_camera_world, np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise ValueError(f"T_camera_world: expected a finite (4, 4) matrix, got shape {matrix.shape}")
-    return matrix[:3].ravel().tolist()
+class _Wanted(NamedTuple):
+    median_depth: bool
+    normals: bool
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, means, quats, scales, opacities, colors, camera):
-        width, height, intrinsics, view_rows = camera
-        images = (torch.empty(height, width, 3), torch.empty(height, width), torch.empty(height, width))
-        inputs = (means, quats, scales, opacities, colors)
+    def forward(
+        ctx, means, quats, scales, opacities, colors, features, T_camera_world, intrinsics, labels, cameras, wanted
+    ):
+        size = (len(cameras), cameras.height, cameras.width)
+        rows = torch.cat([intrinsics, T_camera_world[:, :3].reshape(-1, 12)], 1)
+        channels = 0 if features is None else features.shape[1]
+        images = (
+            None if colors is None else torch.empty(*size, 3),
+            torch.empty(size),
+            torch.empty(size),
+            None if features is None else torch.empty(*size, channels),
+            torch.empty(*size, 3) if wanted.normals else None,
+            torch.empty(size) if wanted.median_depth else None,
+            None if labels is None else torch.empty(size, dtype=torch.int32),
+        )
+        inputs = (means, quats, scales, opacities, colors, features, labels)
         frame = native().Frame()
         frame.forward(
-            means.shape[0], [t.data_ptr() for t in inputs], [t.data_ptr() for t in images], width, height, intrinsics,
-            view_rows,
+            means.shape[0], channels, colors.shape[1] if colors is not None and colors.ndim == 3 else 0,
+            [_address(t) for t in inputs], len(cameras), rows.data_ptr(), CAMERA_MODELS.index(cameras.model),
+            cameras.width, cameras.height, [_address(t) for t in images],
         )  # fmt: skip
-        ctx.frame = frame
+        ctx.frame, ctx.pose = frame, T_camera_world.shape
         ctx.save_for_backward(*inputs, *images)
+        ctx.mark_non_differentiable(*(t for t in images[5:] if t is not None))
         ctx.set_materialize_grads(False)
         return images
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_rgb, grad_alpha, grad_depth):
-        saved = ctx.saved_tensors
-        inputs, images = saved[:5], saved[5:]
-        grad_rgb = torch.zeros_like(images[0]) if grad_rgb is None else grad_rgb.contiguous()
-        optional = [None if g is None else g.contiguous() for g in (grad_alpha, grad_depth)]
-        gradients = [torch.empty_like(t) for t in inputs]
+    def backward(ctx, *grad_images):
+        inputs, images = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
+        slopes = [None if g is None else g.contiguous() for g in grad_images[:5]]
+        gradients = [None if t is None else torch.empty_like(t) for t in inputs[:6]]
+        views = torch.empty(ctx.pose[0], 3, 4) if ctx.needs_input_grad[6] else None
         ctx.frame.backward(
-            [t.data_ptr() for t in inputs], [t.data_ptr() for t in images],
-            [grad_rgb.data_ptr(), *(0 if g is None else g.data_ptr() for g in optional)],
-            [g.data_ptr() for g in gradients],
+            [_address(t) for t in inputs], [_address(t) for t in images], [_address(t) for t in slopes],
+            [_address(t) for t in (*gradients, views)],
         )  # fmt: skip
-        return *gradients, None
+        pose = None if views is None else torch.cat([views, views.new_zeros(len(views), 1, 4)], 1)
+        return *gradients, pose, None, None, None, None
 
 
 def rasterize(
@@ -60,48 +76,100 @@ def rasterize(
     quats_wxyz: Float[Tensor, "n 4"],
     scales: Float[Tensor, "n 3"],
     opacities: Float[Tensor, " n"],
-    colors: Float[Tensor, "n 3"],
+    colors: Float[Tensor, "n 3"] | Float[Tensor, "n k 3"] | None,
+    cameras: Cameras,
     *,
-    width: int,
-    height: int,
-    fx: float,
-    fy: float,
-    cx: float,
-    cy: float,
-    T_camera_world: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
-) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"], Float[Tensor, "h w"]]:
-    """Splat Gaussians into a pinhole camera: premultiplied colour, alpha, expected depth sum(w z) / sum(w).
+    features: Float[Tensor, "n f"] | None = None,
+    labels: Int[Tensor, " n"] | None = None,
+    median_depth: bool = False,
+    normals: bool = False,
+) -> Raster:
+    """Splat Gaussians into one or more cameras: premultiplied colour, alpha, expected depth, and more if asked for.
 
-    EWA projection (Zwicker et al. 2001) with 0.3 px^2 of blur; per pixel, front to back: alpha below 1/255 is skipped,
-    alpha is capped at 0.999, and the splat that brings the transmittance below 1e-4 is the last. Equal depths go by
-    index. Gaussians nearer than 0.01 m are dropped. Depth is 0 where alpha is 0. All three images pass gradients to the
-    five tensors; the camera gets none.
+    EWA projection (Zwicker et al. 2001) with 0.3 px^2 of blur; per pixel, front to back by camera z: alpha below 1/255
+    is skipped, alpha is capped at 0.999, and the splat that brings the transmittance below 1e-4 is the last. Equal
+    depths go by index. Gaussians nearer than z = 0.01 m are dropped. Gradients flow from rgb, alpha, depth, features
+    and normals to every float tensor here and to `cameras.T_camera_world`. (Which axis is a normal, and its side, count
+    as constant.) Cameras that differ by a shift along their x axes only share the order in depth.
 
     Args:
         means: centres in the world, metres.
         quats_wxyz: rotations, of any length.
         scales: standard deviations, metres.
         opacities: 0..1.
-        colors: any values.
-        width, height, fx, fy, cx, cy: pixels; pixel centres lie at +0.5.
-        T_camera_world: OpenCV camera axes.
+        colors: any values; or spherical harmonics of degree 0..3 (k = 1, 4, 9, 16; layout and signs of 3D Gaussian
+            splatting), seen as max(0, 0.5 + sum_k c_k b_k) from the camera's centre; or None for no rgb.
+        features: up to 32 further channels, blended like colours.
+        labels: int32, at least 0 and below 2^24.
+        median_depth, normals: also give these images.
 
     Raises:
-        ValueError: wrong shapes, an empty or too large image, a NaN or infinity in the input.
+        ValueError: wrong shapes, an empty or too large image, a NaN or infinity in the input, an unknown camera model.
         TypeError: wrong dtype or device.
+        MemoryError: more working memory is needed than `set_memory_limit` allows.
     """
     n = means.shape[0] if isinstance(means, Tensor) and means.ndim == 2 else None
-    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
-        raise ValueError(f"image size: expected 1..{MAX_SIDE} pixels a side, got {width} x {height}")
-    intrinsics = [float(fx), float(fy), float(cx), float(cy)]
-    if not np.isfinite(intrinsics).all():
-        raise ValueError(f"fx, fy, cx, cy: expected finite numbers, got {intrinsics}")
-    inputs = (
+    pose, intrinsics = checked_cameras(cameras)
+    _check_size(n or 0, len(cameras))
+    tensors = (
         checked(means, "means", (n, 3)),
         checked(quats_wxyz, "quats_wxyz", (n, 4)),
         checked(scales, "scales", (n, 3)),
         checked(opacities, "opacities", (n,)),
-        checked(colors, "colors", (n, 3)),
+        _checked_colors(colors, n),
+        _checked_features(features, n),
+        pose,
+        intrinsics,
+        _checked_labels(labels, n),
     )
-    camera = (int(width), int(height), intrinsics, _view_rows(T_camera_world))
-    return _Rasterize.apply(*inputs, camera)  # pyright: ignore[reportReturnType]
+    images = _Rasterize.apply(*tensors, cameras, _Wanted(median_depth, normals))
+    rgb, alpha, depth, feature_image, normal_image, median, label_image = images  # pyright: ignore[reportGeneralTypeIssues]
+    return Raster(rgb, alpha, depth, feature_image, median, normal_image, label_image)
+
+
+def _checked_colors(colors: Any, n: int | None) -> Tensor | None:
+    if not isinstance(colors, Tensor) or colors.ndim != 3:
+        return None if colors is None else checked(colors, "colors", (n, 3))
+    if colors.shape[1] not in HARMONICS:
+        raise ValueError(f"colors: expected {HARMONICS} spherical harmonics, got shape {tuple(colors.shape)}")
+    return checked(colors, "colors", (n, colors.shape[1], 3))
+
+
+def _checked_features(features: Any, n: int | None) -> Tensor | None:
+    if features is None:
+        return None
+    features = checked(features, "features", (n, None))
+    if not 1 <= features.shape[1] <= MAX_CHANNELS:
+        raise ValueError(f"features: expected 1..{MAX_CHANNELS} channels, got {features.shape[1]}")
+    return features
+
+
+def _checked_labels(labels: Any, n: int | None) -> Tensor | None:
+    if labels is None:
+        return None
+    labels = checked(labels, "labels", (n,), torch.int32)
+    if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < 2**24):
+        raise ValueError(f"labels: expected 0..{2**24 - 1}, got {int(labels.min())}..{int(labels.max())}")
+    return labels
+
+
+def _check_size(n: int, cameras: int) -> None:
+    """Refuse what can't fit before anything is allocated; the native code looks again when it knows the tiles."""
+    needed, limit = n * cameras * BYTES_PER_SPLAT, native().get_memory_limit()
+    if needed > limit:
+        raise MemoryError(
+            f"{n:,} Gaussians in {cameras} camera(s) need at least {needed >> 20} MB of working memory, more than the "
+            f"limit of {limit >> 20} MB; next: fewer Gaussians, or cuda_ext.ops.set_memory_limit(megabytes)"
+        )
+
+
+def set_memory_limit(megabytes: int) -> None:
+    """How much working memory one call of `rasterize` may take, inputs and images not counted; 512 MB at first."""
+    if megabytes < 1:
+        raise ValueError(f"megabytes: expected at least 1, got {megabytes}")
+    native().set_memory_limit(megabytes << 20)
+
+
+def get_memory_limit() -> int:
+    """Working memory that one call of `rasterize` may take, MB."""
+    return native().get_memory_limit() >> 20

@@ -3,7 +3,8 @@
 from cuda_ext.reference.adam import adam_step
 from cuda_ext.reference.kan import kan_layer
 from cuda_ext.reference.photometric import photometric_loss, ssim
-from cuda_ext.reference.raster import project, rasterize
+from cuda_ext.reference.projection import project
+from cuda_ext.reference.raster import rasterize
 from cuda_ext.reference.rig import (
     matrix_to_quats,
     multiply_quats,

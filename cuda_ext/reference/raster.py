@@ -5,37 +5,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cuda_ext.reference.rig import TINY, rotation_matrices
+from cuda_ext.reference.projection import NEAR_METRES, facing_normals, project, shade
+from cuda_ext.reference.rig import TINY
+from cuda_ext.types import Cameras, Raster
 
-BLUR_PX2 = 0.3
 MIN_ALPHA = 1.0 / 255.0
 MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
-NEAR_METRES = 0.01
-
-
-def project(
-    means: Float[Tensor, "n 3"],
-    quats_wxyz: Float[Tensor, "n 4"],
-    scales: Float[Tensor, "n 3"],
-    intrinsics: tuple[float, float, float, float],
-    T_camera_world: Float[Tensor, "4 4"],
-) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n"], Float[Tensor, "n 2 2"]]:
-    """Image-plane centres (px), camera z (m) and covariances (px^2): Zwicker et al. 2001, eq. 24-31, plus the blur."""
-    fx, fy, cx, cy = intrinsics
-    W = T_camera_world[:3, :3]
-    x, y, z = (means @ W.T + T_camera_world[:3, 3]).unbind(-1)
-    inv_z = 1.0 / z.clamp(min=NEAR_METRES)
-    zero = torch.zeros_like(z)
-    J = torch.stack([fx * inv_z, zero, -fx * x * inv_z**2, zero, fy * inv_z, -fy * y * inv_z**2], -1).view(-1, 2, 3)
-    N = J @ W @ rotation_matrices(quats_wxyz) * scales[:, None, :]
-    covariance = N @ N.transpose(1, 2) + BLUR_PX2 * torch.eye(2, dtype=means.dtype)
-    return torch.stack([fx * x * inv_z + cx, fy * y * inv_z + cy], -1), z, covariance
 
 
 def _alphas(
@@ -56,31 +36,73 @@ def rasterize(
     quats_wxyz: Float[Tensor, "n 4"],
     scales: Float[Tensor, "n 3"],
     opacities: Float[Tensor, " n"],
-    colors: Float[Tensor, "n 3"],
+    colors: Float[Tensor, "n 3"] | Float[Tensor, "n k 3"] | None,
+    cameras: Cameras,
     *,
-    width: int,
-    height: int,
-    fx: float,
-    fy: float,
-    cx: float,
-    cy: float,
-    T_camera_world: Float[np.ndarray, "4 4"] | Float[Tensor, "4 4"],
-) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+    features: Float[Tensor, "n f"] | None = None,
+    labels: Int[Tensor, " n"] | None = None,
+    median_depth: bool = False,
+    normals: bool = False,
+) -> Raster:
     """See `cuda_ext.ops.rasterize`."""
-    if width < 1 or height < 1:
-        raise ValueError(f"image size: expected at least 1 pixel a side, got {width} x {height}")
-    if not all(bool(torch.isfinite(t).all()) for t in (means, quats_wxyz, scales, opacities, colors)):
+    if cameras.width < 1 or cameras.height < 1:
+        raise ValueError(f"image size: expected at least 1 pixel a side, got {cameras.width} x {cameras.height}")
+    given = (means, quats_wxyz, scales, opacities, colors, features)
+    if not all(bool(torch.isfinite(t).all()) for t in given if t is not None):
         raise ValueError("the Gaussians hold a NaN or infinity")
-    view = torch.as_tensor(T_camera_world).to(means)
-    centres, z, covariance = project(means, quats_wxyz, scales, (fx, fy, cx, cy), view)
-    order = torch.argsort(z, stable=True)
-    order = order[z[order] > NEAR_METRES]
-    ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    pixels = torch.stack([xs, ys], -1).reshape(-1, 2).to(means) + 0.5
-    alpha = _alphas(pixels, centres[order], covariance[order], opacities[order])
-    before = torch.cumprod(torch.cat([torch.ones_like(alpha[:, :1]), 1 - alpha], 1), 1)[:, :-1]
-    alive: Bool[Tensor, "p n"] = before >= MIN_TRANSMITTANCE
-    weights = torch.where(alive, alpha * before, torch.zeros_like(alpha))
-    total = weights.sum(1)
-    depth = (weights @ z[order]) / total.clamp(min=TINY)
-    return (weights @ colors[order]).view(height, width, 3), total.view(height, width), depth.view(height, width)
+    size = (cameras.height, cameras.width)
+    images: list[list[Tensor | None]] = []
+    for K, T in zip(cameras.intrinsics.to(means), cameras.T_camera_world.to(means), strict=True):
+        centres, points, covariance = project(means, quats_wxyz, scales, K, T, cameras.model)
+        z = points[:, 2]
+        order = torch.argsort(z, stable=True)
+        order = order[z[order] > NEAR_METRES]
+        weights, after = _weights(size, centres[order], covariance[order], opacities[order])
+        total = weights.sum(1)
+        rgb = shade(means, colors, T, cameras.model) if colors is not None and colors.ndim == 3 else colors
+        facing = facing_normals(quats_wxyz, scales, points, T, cameras.model) if normals else None
+        images.append(
+            [
+                *(None if v is None else weights @ v[order] for v in (rgb, features, facing)),
+                total,
+                (weights @ z[order]) / total.clamp(min=TINY),
+                _median(after, z[order]) if median_depth else None,
+                None if labels is None else _labels(weights, labels[order]),
+            ]
+        )
+    stacks = [
+        None if column[0] is None else torch.stack([c.view(*size, *c.shape[1:]) for c in column if c is not None])
+        for column in zip(*images, strict=True)
+    ]
+    rgb, feature_image, normal_image, alpha, depth, median, label_image = stacks
+    assert alpha is not None and depth is not None
+    return Raster(rgb, alpha, depth, feature_image, median, normal_image, label_image)
+
+
+def _weights(
+    size: tuple[int, int],
+    centres: Float[Tensor, "n 2"],
+    covariance: Float[Tensor, "n 2 2"],
+    opacities: Float[Tensor, " n"],
+) -> tuple[Float[Tensor, "p n"], Float[Tensor, "p n"]]:
+    """Blend weights of Gaussians in depth order, and the transmittance after each."""
+    ys, xs = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    pixels = torch.stack([xs, ys], -1).reshape(-1, 2).to(centres) + 0.5
+    alpha = _alphas(pixels, centres, covariance, opacities)
+    through = torch.cumprod(torch.cat([torch.ones_like(alpha[:, :1]), 1 - alpha], 1), 1)
+    alive: Bool[Tensor, "p n"] = through[:, :-1] >= MIN_TRANSMITTANCE
+    return torch.where(alive, alpha * through[:, :-1], torch.zeros_like(alpha)), through[:, 1:]
+
+
+def _median(after: Float[Tensor, "p n"], z: Float[Tensor, " n"]) -> Float[Tensor, " p"]:
+    crossed = after <= 0.5
+    first = crossed.to(torch.uint8).argmax(1) if len(z) else torch.zeros(len(after), dtype=torch.long)
+    depth = z.detach()[first] if len(z) else torch.zeros(len(after)).to(after)
+    return torch.where(crossed.any(1), depth, torch.zeros_like(depth))
+
+
+def _labels(weights: Float[Tensor, "p n"], labels: Int[Tensor, " n"]) -> Int[Tensor, " p"]:
+    if not len(labels):
+        return torch.full((len(weights),), -1, dtype=torch.int32)
+    best, which = weights.detach().max(1)
+    return torch.where(best > 0, labels[which], -1).int()

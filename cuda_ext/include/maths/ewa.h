@@ -18,6 +18,7 @@ struct Shape {
   T quat[4], inv_norm;  // unit wxyz, 1 / length of the given one
   T R[3][3], scale[3], M[3][3];
 
+  VISAVIS_HD Shape() {}
   VISAVIS_HD Shape(const T* q, const T* s) {
     using S = Scalar<T>;
     const T norm = Real<T>::sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);

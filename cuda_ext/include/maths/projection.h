@@ -4,3 +4,4 @@
 #include "camera.h"
 #include "ewa.h"
 #include "sh.h"
+#include "view.h"

@@ -80,13 +80,5 @@ struct Direction {
   }
 };
 
-// One colour channel: coefficients c_k = c[k * stride]. Returns what is clamped at 0 afterwards.
-template <int kDegree, class T>
-VISAVIS_HD T sh_value(const T* basis, const T* c, int stride) {
-  T value = constant<T>(0.5);
-  for (int k = 0; k < (kDegree + 1) * (kDegree + 1); k++) value += basis[k] * c[k * stride];
-  return value;
-}
-
 }  // namespace maths
 }  // namespace visavis
