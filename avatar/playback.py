@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from avatar.motion.motion_io import load_motion
 from avatar.plate import plate_behind
 from avatar.tracks import Camera, Motion
 from cuda_ext.backends import BackendMissing, native
-from cuda_ext.camera_models import CAMERA_MODELS
+from cuda_ext.camera_models import CAMERA_MODELS, MAX_SIDE
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
 
 AVATAR_SCHEMA = "visavis.avatar/1"
@@ -120,16 +121,15 @@ class Player:
             background: "plate" (the captured room), "none" (black), or an sRGB colour in [0, 1].
 
         Raises:
-            BadInput: no such background.
+            BadInput: no such background or camera.
             IndexError: no such frame.
             ValueError: a Gaussian holds a NaN or infinity.
         """
         camera = camera or self.camera
         if not 0 <= index < len(driven.motion):
             raise IndexError(f"frame {index} of a motion of {len(driven.motion)}")
+        row = _camera_row(camera)
         picture = np.empty((camera.height, camera.width, 3), np.uint8)
-        intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
-        row = [*intrinsics, *np.asarray(camera.T_camera_world, np.float64)[:3].ravel().tolist()]
         with self._lock:
             plate, color = self._background(camera, background)
             self._native.run(
@@ -169,6 +169,20 @@ class Player:
         if isinstance(background, str):
             raise BadInput(f"unknown background {background!r}", expected="plate, none or three numbers in 0..1")
         return 0, [float(c) for c in background]
+
+
+def _camera_row(camera: Camera) -> list[float]:
+    """fx, fy, cx, cy and the rows of [R | t]."""
+    pose = np.asarray(camera.T_camera_world, np.float64)
+    row = [camera.fx, camera.fy, camera.cx, camera.cy, *pose[:3].ravel().tolist()]
+    sized = 1 <= camera.width <= MAX_SIDE and 1 <= camera.height <= MAX_SIDE
+    if not sized or pose.shape != (4, 4) or not all(map(math.isfinite, row)) or camera.model not in CAMERA_MODELS:
+        raise BadInput(
+            "this camera can't be rendered",
+            expected=f"1..{MAX_SIDE} pixels a side, finite numbers, one of {', '.join(CAMERA_MODELS)}",
+            got=str(camera),
+        )
+    return row
 
 
 def load_player(path: str | Path) -> Player:

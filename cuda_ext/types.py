@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cuda_ext.camera_models import CAMERA_MODELS
+from cuda_ext.camera_models import CAMERA_MODELS, MAX_SIDE
 
 __all__ = ["CAMERA_MODELS", "HARMONICS", "MAX_CAMERAS", "MAX_CHANNELS", "MAX_SIDE", "Cameras", "Raster"]
 MAX_CAMERAS = 64
 MAX_CHANNELS = 32
-MAX_SIDE = 16384
 HARMONICS = (1, 4, 9, 16)
 """Coefficients per colour channel of spherical harmonics of degree 0, 1, 2, 3."""
 

@@ -167,3 +167,8 @@ def test_copies_and_wrong_shapes_are_refused():
                        fit.norms, want_delta_gradient=False)  # fmt: skip
     with pytest.raises(ValueError, match=r"rgba: expected bytes of shape \(75, 90, 4\), got uint8 \(75, 80, 4\)"):
         fit.step(ops.FitTarget(want.rgba[:, :80].copy(), None, want.behind.mean((0, 1)), 0.2, 0.05), torch.zeros(58))
+    mesh, pose, *_ = rigged_head(10)
+    with pytest.raises(ValueError, match="image size: expected 1..16384 pixels a side, got 0 x 75"):
+        ops.FitStep(mesh, RigPose(*(t[None] for t in pose)), **(VIEW | {"width": 0}))
+    with pytest.raises(ValueError, match="camera: expected finite"):
+        ops.FitStep(mesh, RigPose(*(t[None] for t in pose)), **(VIEW | {"fx": float("inf")}))

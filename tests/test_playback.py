@@ -82,6 +82,9 @@ def test_what_cannot_be_played_is_explained(player, tiny_avatar, tmp_path):
         player.frame(driven, 0, background="wall")
     with pytest.raises(IndexError, match=f"frame 900 of a motion of {len(driven)}"):
         player.frame(driven, 900)
+    for camera in (replace(player.camera, width=0), replace(player.camera, fx=float("nan"))):
+        with pytest.raises(BadInput, match="this camera can't be rendered"):
+            player.frame(driven, 0, camera)
     with pytest.raises(BadInput, match="is not an avatar"):
         load_player(tmp_path)
     narrow = replace(driven, features=driven.features[:, :-1])

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from cuda_ext.backends import native
+from cuda_ext.camera_models import MAX_SIDE
 from cuda_ext.ops.checks import checked
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
 
@@ -72,12 +73,22 @@ class FitStep:
         self, mesh: RigMesh, poses: RigPose, *, width: int, height: int, fx: float, fy: float, cx: float, cy: float,
         T_camera_world: Float[np.ndarray, "4 4"], betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-15,
     ) -> None:  # fmt: skip
-        """`poses` holds all rows of motion: each of its arrays has a leading axis over them."""
+        """`poses` holds all rows of motion: each of its arrays has a leading axis over them.
+
+        Raises:
+            ValueError: an empty or too large picture, or a camera that is not finite.
+        """
+        view = np.asarray(T_camera_world, np.float64)
+        numbers = [fx, fy, cx, cy, *view.ravel().tolist()]
+        if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+            raise ValueError(f"image size: expected 1..{MAX_SIDE} pixels a side, got {width} x {height}")
+        if view.shape != (4, 4) or not np.isfinite(numbers).all():
+            raise ValueError(f"camera: expected finite fx, fy, cx, cy and a (4, 4) T_camera_world, got {numbers}")
         self._mesh = RigMesh(
             *(t.int().contiguous() if name == "faces" else t.contiguous() for name, t in mesh._asdict().items())
         )
         self._poses = RigPose(*(t.float().contiguous() for t in poses))
-        self._camera = ([width, height], [fx, fy, cx, cy], np.asarray(T_camera_world, np.float64)[:3].ravel().tolist())
+        self._camera = ([width, height], [fx, fy, cx, cy], view[:3].ravel().tolist())
         self._constants = [*betas, eps]
         self._native = native().FitStep()
 
