@@ -14,11 +14,13 @@ struct Scene {
   int n, shared, channels, capacity, width, height;
 };
 
+// As many splats as fit beside several other blocks in a multiprocessor's shared memory; at most one per thread.
 template <int C>
 struct Batch {
-  Splat splats[kTilePixels];
-  int indices[kTilePixels];
-  float values[kTilePixels][C];
+  static constexpr int kSize = C > 16 ? 128 : kTilePixels;
+  Splat splats[kSize];
+  int indices[kSize];
+  float values[kSize][C];
 };
 
 struct Pixel {
@@ -41,10 +43,11 @@ __device__ __forceinline__ int2 my_range(const Scene& s) {
   return make_int2(row[tile], row[tile + 1]);
 }
 
-// Every thread fetches one splat of the tile's list; those past `end` are left as they are.
+// Every thread fetches one splat of the tile's list, from `start` on; those past `end` are left as they are.
 template <int C>
-__device__ __forceinline__ void fetch(const Scene& s, int position, int end, Batch<C>& batch) {
-  if (position >= end) return;
+__device__ __forceinline__ void fetch(const Scene& s, int start, int end, Batch<C>& batch) {
+  const int position = start + threadIdx.x;
+  if (threadIdx.x >= Batch<C>::kSize || position >= end) return;
   const long long row = static_cast<long long>(blockIdx.z) * s.n;
   const int index = s.lists[static_cast<long long>(blockIdx.z) * s.capacity + position];
   batch.indices[threadIdx.x] = index;
@@ -54,18 +57,27 @@ __device__ __forceinline__ void fetch(const Scene& s, int position, int end, Bat
   for (int c = 0; c < C; c++) batch.values[threadIdx.x][c] = c < s.channels ? from[c] : 0.f;
 }
 
+// Images without gradients; null where not asked for.
+struct Picks {
+  const int* labels;    // (n)
+  float* median_depth;  // z of the splat that takes the transmittance to 1/2 or below, else 0
+  int* label_image;     // label of the splat with the greatest weight, the nearest of equals, else -1
+};
+
 template <int C>
-__device__ __forceinline__ void forward(const Scene& s, Batch<C>& batch, float* image, float* alpha, float* depth) {
+__device__ __forceinline__ void forward(const Scene& s, Batch<C>& batch, float* image, float* alpha, float* depth,
+                                        const Picks& picks) {
   const Pixel pixel = my_pixel(s);
   const int2 range = my_range(s);
   const float px = pixel.x + 0.5f, py = pixel.y + 0.5f;
-  float T = 1.f, weights = 0.f, depths = 0.f, sums[C] = {};
+  float T = 1.f, weights = 0.f, depths = 0.f, sums[C] = {}, median = 0.f, best = 0.f;
+  int label = -1;
   bool done = !pixel.inside;
-  for (int start = range.x; start < range.y; start += kTilePixels) {
+  for (int start = range.x; start < range.y; start += Batch<C>::kSize) {
     if (__syncthreads_count(done) == kTilePixels) break;
-    fetch(s, start + threadIdx.x, range.y, batch);
+    fetch(s, start, range.y, batch);
     __syncthreads();
-    const int count = min(kTilePixels, range.y - start);
+    const int count = min(Batch<C>::kSize, range.y - start);
     for (int j = 0; j < count && !done; j++) {
       const Cover at = cover(batch.splats[j], px, py);
       if (at.alpha == 0.f) continue;
@@ -75,6 +87,8 @@ __device__ __forceinline__ void forward(const Scene& s, Batch<C>& batch, float* 
       depths = fmaf(weight, batch.splats[j].z, depths);
       weights += weight;
       T = fmaf(-at.alpha, T, T);
+      if (T <= 0.5f && median == 0.f) median = batch.splats[j].z;
+      if (picks.labels && weight > best) best = weight, label = picks.labels[batch.indices[j]];
       done = T < kMinTransmittance;
     }
   }
@@ -84,6 +98,8 @@ __device__ __forceinline__ void forward(const Scene& s, Batch<C>& batch, float* 
     if (c < s.channels) image[pixel.at * s.channels + c] = sums[c];
   alpha[pixel.at] = weights;
   depth[pixel.at] = depths / fmaxf(weights, kMinNorm);
+  if (picks.median_depth) picks.median_depth[pixel.at] = median;
+  if (picks.labels) picks.label_image[pixel.at] = label;
 }
 
 // Slopes of the loss at one pixel, and what remains of its sum.
@@ -133,11 +149,11 @@ __device__ __forceinline__ void backward(const Scene& s, Batch<C>& batch, const 
   Slopes<C> slopes = read_slopes<C>(s, pixel, image, alpha, depth, grad_image, grad_alpha, grad_depth);
   float T = 1.f;
   bool done = !pixel.inside;
-  for (int start = range.x; start < range.y; start += kTilePixels) {
+  for (int start = range.x; start < range.y; start += Batch<C>::kSize) {
     if (__syncthreads_count(done) == kTilePixels) break;
-    fetch(s, start + threadIdx.x, range.y, batch);
+    fetch(s, start, range.y, batch);
     __syncthreads();
-    const int count = min(kTilePixels, range.y - start);
+    const int count = min(Batch<C>::kSize, range.y - start);
     for (int j = 0; j < count; j++) {
       if (__all_sync(WHOLE_WARP, done)) break;
       const Splat g = batch.splats[j];
@@ -175,12 +191,14 @@ __device__ __forceinline__ void backward(const Scene& s, Batch<C>& batch, const 
   }
 }
 
-// Entries for up to 3, 8, 16 and 32 channels; grid (tiles across, tiles down, views), 256 threads.
+// Entries for up to 3, 8, 16 and 40 channels; grid (tiles across, tiles down, views), 256 threads.
 //   values (n, channels), or (views, n, channels) unless `shared`; image (views, height, width, channels);
-//   alpha and depth (views, height, width); sums (views, n, 7 + channels), added to; grad_alpha, grad_depth may be null
+//   alpha, depth, median_depth and label_image (views, height, width); labels (n); sums (views, n, 7 + channels), added to.
+//   May be null: labels (with label_image), median_depth, grad_alpha, grad_depth.
 #define FORWARD_PARAMETERS                                                                                          \
   const float *splats, const float *values, const int *lists, const int *offsets, int n, int shared, int channels, \
-      int capacity, int width, int height, float *image, float *alpha, float *depth
+      int capacity, int width, int height, float *image, float *alpha, float *depth, const int *labels,            \
+      float *median_depth, int *label_image
 #define BACKWARD_PARAMETERS                                                                                         \
   const float *splats, const float *values, const int *lists, const int *offsets, int n, int shared, int channels, \
       int capacity, int width, int height, const float *image, const float *alpha, const float *depth,             \
@@ -189,19 +207,19 @@ __device__ __forceinline__ void backward(const Scene& s, Batch<C>& batch, const 
 
 extern "C" __global__ void __launch_bounds__(256) raster_forward_3(FORWARD_PARAMETERS) {
   __shared__ Batch<3> batch;
-  forward<3>(SCENE, batch, image, alpha, depth);
+  forward<3>(SCENE, batch, image, alpha, depth, {labels, median_depth, label_image});
 }
 extern "C" __global__ void __launch_bounds__(256) raster_forward_8(FORWARD_PARAMETERS) {
   __shared__ Batch<8> batch;
-  forward<8>(SCENE, batch, image, alpha, depth);
+  forward<8>(SCENE, batch, image, alpha, depth, {labels, median_depth, label_image});
 }
 extern "C" __global__ void __launch_bounds__(256) raster_forward_16(FORWARD_PARAMETERS) {
   __shared__ Batch<16> batch;
-  forward<16>(SCENE, batch, image, alpha, depth);
+  forward<16>(SCENE, batch, image, alpha, depth, {labels, median_depth, label_image});
 }
-extern "C" __global__ void __launch_bounds__(256) raster_forward_32(FORWARD_PARAMETERS) {
-  __shared__ Batch<32> batch;
-  forward<32>(SCENE, batch, image, alpha, depth);
+extern "C" __global__ void __launch_bounds__(256) raster_forward_40(FORWARD_PARAMETERS) {
+  __shared__ Batch<40> batch;
+  forward<40>(SCENE, batch, image, alpha, depth, {labels, median_depth, label_image});
 }
 extern "C" __global__ void __launch_bounds__(256) raster_backward_3(BACKWARD_PARAMETERS) {
   __shared__ Batch<3> batch;
@@ -215,7 +233,7 @@ extern "C" __global__ void __launch_bounds__(256) raster_backward_16(BACKWARD_PA
   __shared__ Batch<16> batch;
   backward<16>(SCENE, batch, image, alpha, depth, grad_image, grad_alpha, grad_depth, sums);
 }
-extern "C" __global__ void __launch_bounds__(256) raster_backward_32(BACKWARD_PARAMETERS) {
-  __shared__ Batch<32> batch;
-  backward<32>(SCENE, batch, image, alpha, depth, grad_image, grad_alpha, grad_depth, sums);
+extern "C" __global__ void __launch_bounds__(256) raster_backward_40(BACKWARD_PARAMETERS) {
+  __shared__ Batch<40> batch;
+  backward<40>(SCENE, batch, image, alpha, depth, grad_image, grad_alpha, grad_depth, sums);
 }

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -17,59 +17,10 @@ from cuda_ext.gpu import photometric, raster
 from cuda_ext.gpu import rig as rigs
 from cuda_ext.gpu.fields import FieldOps
 from cuda_ext.gpu.launch import Launcher
-from cuda_ext.ops.checks import checked, checked_cameras
+from cuda_ext.gpu.rasterize import rasterize
+from cuda_ext.ops.checks import checked
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, shapes
-from cuda_ext.types import CAMERA_MODELS, Cameras, Raster
-
-MAX_ENTRIES = 1 << 28
-"""Tile list entries per call (1 GB): more is taken for a mistake."""
-
-
-def _project(launcher: Launcher, scene: raster.Scene, views: raster.Views) -> raster.Projected:
-    """Projects with lists that are long enough. Looks at the outcome, hence waits for the device."""
-    capacity = raster.default_capacity(scene.count)
-    for _ in range(2):
-        projected = raster.project(launcher, scene, views, capacity)
-        needed, bad = torch.stack([projected.needed.amax(), projected.bad.amax()]).tolist()
-        if bad:
-            raise ValueError(f"{bad} of {scene.count} Gaussians hold a NaN or infinity")
-        if needed <= capacity:
-            return projected
-        if needed * views.count > MAX_ENTRIES:
-            raise ValueError(
-                f"the Gaussians cover too much: expected at most {MAX_ENTRIES} tile entries, got {needed * views.count}"
-            )
-        capacity = needed
-    raise AssertionError("the number of tile entries changed between two equal passes")
-
-
-class _Rasterize(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, means, quats, scales, opacities, colors, pose, launcher, views):
-        scene = raster.Scene(means, quats, scales, opacities)
-        projected = _project(launcher, scene, views)
-        images = raster.draw(launcher, projected, colors, views)
-        outputs = images.values, images.alpha, images.depth
-        ctx.save_for_backward(means, quats, scales, opacities, colors, *outputs)
-        ctx.launcher, ctx.views, ctx.projected = launcher, views, projected
-        ctx.set_materialize_grads(False)
-        return outputs
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_values, grad_alpha, grad_depth):
-        *inputs, colors, values, alpha, depth = ctx.saved_tensors
-        images = raster.Images(values, alpha, depth)
-        grad_values = torch.zeros_like(values) if grad_values is None else grad_values
-        alpha_slope, depth_slope = (None if g is None else g.contiguous() for g in (grad_alpha, grad_depth))
-        slopes = (grad_values.contiguous(), alpha_slope, depth_slope)
-        sums = raster.draw_backward(ctx.launcher, ctx.projected, colors, ctx.views, images, slopes)
-        with_pose = ctx.needs_input_grad[5]
-        gradients, rows = raster.project_backward(
-            ctx.launcher, raster.Scene(*inputs), ctx.views, ctx.projected.rects, sums, with_views=with_pose
-        )
-        grad_pose = None if rows is None else torch.cat([rows, torch.zeros_like(rows[:, :4])], 1).view(-1, 4, 4)
-        return *gradients, raster.values_backward(ctx.launcher, sums, colors), grad_pose, None, None
+from cuda_ext.types import Cameras, Raster
 
 
 class _PhotometricLoss(torch.autograd.Function):
@@ -108,36 +59,25 @@ class GpuOps(FieldOps):
         quats_wxyz: Float[Tensor, "n 4"],
         scales: Float[Tensor, "n 3"],
         opacities: Float[Tensor, " n"],
-        colors: Float[Tensor, "n 3"] | None,
+        colors: Float[Tensor, "n 3"] | Float[Tensor, "n k 3"] | None,
         cameras: Cameras,
         *,
         features: Float[Tensor, "n f"] | None = None,
+        labels: Int[Tensor, " n"] | None = None,
+        median_depth: bool = False,
+        normals: bool = False,
     ) -> Raster:
-        """See `cuda_ext.ops.rasterize`; colours and features have 1 to 32 channels together. Waits once for the device.
+        """See `cuda_ext.ops.rasterize`. Waits for the device, to look at the outcome.
 
         Raises:
             ValueError: wrong shapes, an empty or too large image, a NaN or infinity, too many tile entries.
             TypeError: wrong dtype or device.
         """
         launcher = self._launcher(means, "means")
-        device, n = launcher.device, means.shape[0] if means.ndim == 2 else None
-        pose, intrinsics = checked_cameras(cameras, device)
-        table = torch.cat([intrinsics, pose.detach()[:, :3].flatten(1)], 1)
-        views = raster.Views(table, cameras.width, cameras.height, CAMERA_MODELS.index(cameras.model))
-        inputs = (
-            checked(means, "means", (n, 3), device=device),
-            checked(quats_wxyz, "quats_wxyz", (n, 4), device=device),
-            checked(scales, "scales", (n, 3), device=device),
-            checked(opacities, "opacities", (n,), device=device),
+        gaussians = (means, quats_wxyz, scales, opacities, colors)
+        return rasterize(
+            launcher, gaussians, cameras, features=features, labels=labels, median_depth=median_depth, normals=normals
         )
-        parts = [] if colors is None else [checked(colors, "colors", (n, 3), device=device)]
-        parts += [] if features is None else [checked(features, "features", (n, None), device=device)]
-        channels = sum(p.shape[1] for p in parts)
-        if not 1 <= channels <= raster.CHANNELS[-1]:
-            raise ValueError(f"colors and features: expected 1..{raster.CHANNELS[-1]} channels, got {channels}")
-        values, alpha, depth = _Rasterize.apply(*inputs, torch.cat(parts, 1), pose, launcher, views)  # pyright: ignore[reportGeneralTypeIssues]
-        rgb, rest = (None, values) if colors is None else (values[..., :3], values[..., 3:])
-        return Raster(rgb, alpha, depth, None if features is None else rest)
 
     def photometric_loss(
         self, image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"], ssim_weight: float = 0.2

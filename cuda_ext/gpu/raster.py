@@ -18,7 +18,7 @@ from cuda_ext.gpu.launch import Launcher, blocks
 TILE = 16
 GEOMETRY_SUMS = 7
 CAMERA_FLOATS = 16
-CHANNELS = (3, 8, 16, 32)
+CHANNELS = (3, 8, 16, 40)
 """The numbers of channels that a raster kernel exists for; others take the next larger one."""
 _SORT_KEYS = 2048
 _CHUNK = 256
@@ -191,6 +191,8 @@ class Images:
     values: Float[Tensor, "v h w c"]
     alpha: Float[Tensor, "v h w"]
     depth: Float[Tensor, "v h w"]
+    median_depth: Float[Tensor, "v h w"] | None = None
+    labels: Int[Tensor, "v h w"] | None = None
 
 
 def _raster_arguments(projected: Projected, values: Tensor, views: Views) -> tuple[int, tuple]:
@@ -203,15 +205,26 @@ def _raster_arguments(projected: Projected, values: Tensor, views: Views) -> tup
     )  # fmt: skip
 
 
-def draw(launcher: Launcher, projected: Projected, values: Float[Tensor, "*views n c"], views: Views) -> Images:
-    """Blend up to 32 values per Gaussian, premultiplied; depth is the expected camera z, 0 where alpha is 0."""
+def draw(
+    launcher: Launcher,
+    projected: Projected,
+    values: Float[Tensor, "*views n c"],
+    views: Views,
+    *,
+    labels: Int[Tensor, " n"] | None = None,
+    median_depth: bool = False,
+) -> Images:
+    """Blend up to 40 values per Gaussian, premultiplied; depth is the expected camera z, 0 where alpha is 0."""
     width, arguments = _raster_arguments(projected, values, views)
     shape = (views.count, views.height, views.width)
     image = torch.empty(*shape, values.shape[-1], device=launcher.device)
     alpha, depth = torch.empty(shape, device=launcher.device), torch.empty(shape, device=launcher.device)
     grid = (views.tiles_x, views.tiles_y, views.count)
-    launcher.launch(f"raster_forward_{width}", grid, (TILE * TILE,), *arguments, image, alpha, depth)
-    return Images(image, alpha, depth)
+    median = torch.empty(shape, device=launcher.device) if median_depth else None
+    label_image = None if labels is None else torch.empty(shape, dtype=torch.int32, device=launcher.device)
+    picks = (labels, median, label_image)
+    launcher.launch(f"raster_forward_{width}", grid, (TILE * TILE,), *arguments, image, alpha, depth, *picks)
+    return Images(image, alpha, depth, median, label_image)
 
 
 def draw_backward(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuda_ext.types import CAMERA_MODELS, MAX_CAMERAS, MAX_SIDE, Cameras
+from cuda_ext.types import CAMERA_MODELS, HARMONICS, MAX_CAMERAS, MAX_CHANNELS, MAX_SIDE, Cameras
 
 CPU = torch.device("cpu")
 
@@ -59,3 +59,32 @@ def checked_cameras(cameras: Cameras, device: torch.device = CPU) -> tuple[Tenso
         checked(pose, "T_camera_world", (count, 4, 4), device=device),
         checked(intrinsics, "intrinsics", (count, 4), device=device),
     )
+
+
+def checked_colors(colors: Any, n: int | None, device: torch.device = CPU) -> Tensor | None:
+    """Plain colours or spherical harmonics, or None."""
+    if not isinstance(colors, Tensor) or colors.ndim != 3:
+        return None if colors is None else checked(colors, "colors", (n, 3), device=device)
+    if colors.shape[1] not in HARMONICS:
+        raise ValueError(f"colors: expected {HARMONICS} spherical harmonics, got shape {tuple(colors.shape)}")
+    return checked(colors, "colors", (n, colors.shape[1], 3), device=device)
+
+
+def checked_features(features: Any, n: int | None, device: torch.device = CPU) -> Tensor | None:
+    """1 to 32 further channels, or None."""
+    if features is None:
+        return None
+    features = checked(features, "features", (n, None), device=device)
+    if not 1 <= features.shape[1] <= MAX_CHANNELS:
+        raise ValueError(f"features: expected 1..{MAX_CHANNELS} channels, got {features.shape[1]}")
+    return features
+
+
+def checked_labels(labels: Any, n: int | None, device: torch.device = CPU) -> Tensor | None:
+    """int32 labels in 0 .. 2^24 - 1, or None. Waits for their device."""
+    if labels is None:
+        return None
+    labels = checked(labels, "labels", (n,), torch.int32, device)
+    if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < 2**24):
+        raise ValueError(f"labels: expected 0..{2**24 - 1}, got {int(labels.min())}..{int(labels.max())}")
+    return labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cuda_ext.backends import native
-from cuda_ext.ops.checks import checked, checked_cameras
-from cuda_ext.types import CAMERA_MODELS, HARMONICS, MAX_CHANNELS, Cameras, Raster
+from cuda_ext.ops.checks import checked, checked_cameras, checked_colors, checked_features, checked_labels
+from cuda_ext.types import CAMERA_MODELS, Cameras, Raster
 
 BYTES_PER_SPLAT = 64 + 16
 """A projected Gaussian and its entry in one tile."""
@@ -116,41 +116,15 @@ def rasterize(
         checked(quats_wxyz, "quats_wxyz", (n, 4)),
         checked(scales, "scales", (n, 3)),
         checked(opacities, "opacities", (n,)),
-        _checked_colors(colors, n),
-        _checked_features(features, n),
+        checked_colors(colors, n),
+        checked_features(features, n),
         pose,
         intrinsics,
-        _checked_labels(labels, n),
+        checked_labels(labels, n),
     )
     images = _Rasterize.apply(*tensors, cameras, _Wanted(median_depth, normals))
     rgb, alpha, depth, feature_image, normal_image, median, label_image = images  # pyright: ignore[reportGeneralTypeIssues]
     return Raster(rgb, alpha, depth, feature_image, median, normal_image, label_image)
-
-
-def _checked_colors(colors: Any, n: int | None) -> Tensor | None:
-    if not isinstance(colors, Tensor) or colors.ndim != 3:
-        return None if colors is None else checked(colors, "colors", (n, 3))
-    if colors.shape[1] not in HARMONICS:
-        raise ValueError(f"colors: expected {HARMONICS} spherical harmonics, got shape {tuple(colors.shape)}")
-    return checked(colors, "colors", (n, colors.shape[1], 3))
-
-
-def _checked_features(features: Any, n: int | None) -> Tensor | None:
-    if features is None:
-        return None
-    features = checked(features, "features", (n, None))
-    if not 1 <= features.shape[1] <= MAX_CHANNELS:
-        raise ValueError(f"features: expected 1..{MAX_CHANNELS} channels, got {features.shape[1]}")
-    return features
-
-
-def _checked_labels(labels: Any, n: int | None) -> Tensor | None:
-    if labels is None:
-        return None
-    labels = checked(labels, "labels", (n,), torch.int32)
-    if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < 2**24):
-        raise ValueError(f"labels: expected 0..{2**24 - 1}, got {int(labels.min())}..{int(labels.max())}")
-    return labels
 
 
 def _check_size(n: int, cameras: int) -> None:
