@@ -50,7 +50,7 @@ def rasterize(launcher: SimtLauncher, channels: int = 3, n: int = 900) -> list[T
 
 def rasterize_every_width(launcher: SimtLauncher) -> list[Tensor]:
     """All raster kernels."""
-    return [t for channels in raster.CHANNELS for t in rasterize(launcher, channels, n=300)]
+    return [t for channels in raster.CHANNELS for t in rasterize(launcher, channels, n=200)]
 
 
 def sort(launcher: SimtLauncher) -> list[Tensor]:

@@ -83,13 +83,14 @@ def sanitizer() -> str | None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # compiling every kernel for the sanitizers takes most of it
 @pytest.mark.skipif(sanitizer() is None, reason="g++ has no address sanitizer")
 def test_kernels_touch_only_their_memory():
     environment = os.environ | {
         "LD_PRELOAD": str(sanitizer()), "ASAN_OPTIONS": ASAN_OPTIONS, "UBSAN_OPTIONS": "print_stacktrace=1"
     }  # fmt: skip
     command = [sys.executable, str(Path(__file__).parent / "simt_scenarios.py")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "ERROR" not in done.stderr and "runtime error" not in done.stderr
 
@@ -102,7 +103,8 @@ def test_the_sanitizer_sees_shared_memory(tmp_path):
 extern "C" __global__ void past(float* out, int n) {
   __shared__ float tile[32];
   __shared__ float other[32];
-  tile[threadIdx.x + n] = 1.f, other[threadIdx.x] = 2.f;
+  float* cells = tile;  // or the compiler itself would know how many there are
+  cells[threadIdx.x + n] = 1.f, other[threadIdx.x] = 2.f;
   __syncthreads();
   out[threadIdx.x] = tile[threadIdx.x] + other[threadIdx.x];
 }""")
@@ -119,7 +121,7 @@ SimtLauncher(Path({str(tmp_path)!r}), flags=SANITIZE).launch("past", (1,), (32,)
         command = [sys.executable, "-c", code, str(shift)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode == 0) == clean, done.stderr[-2000:]
-    assert "global-buffer-overflow" in done.stderr
+    assert re.search("global-buffer-overflow|insufficient space|out of bounds", done.stderr)  # whichever sees it first
 
 
 class _NoWaiting(TorchDispatchMode):
