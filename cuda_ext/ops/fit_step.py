@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +92,8 @@ class FitStep:
         self._camera = ([width, height], [fx, fy, cx, cy], view[:3].ravel().tolist())
         self._constants = [*betas, eps]
         self._native = native().FitStep()
+        self._known: tuple[Any, ...] | None = None
+        """The tensors that were checked last: a fit passes the same ones again and again."""
 
     def run(
         self,
@@ -118,7 +121,13 @@ class FitStep:
             ValueError: wrong shapes or memory order, an index outside the mesh, a NaN or infinity in a Gaussian.
             TypeError: wrong dtype or device.
         """
-        self._check(row, head, torso, moments, target, gradient_norms)
+        if count < 1:
+            raise ValueError(f"count: expected at least 1, got {count}")
+        parts = (head, torso, moments, gradient_norms)
+        if self._known is None or any(a is not b for a, b in zip(parts, self._known, strict=True)):
+            self._check(*parts)
+            self._known = parts
+        self._check_target(target)
         delta = checked(delta.detach(), "delta", (POSE_DELTA + self._mesh.expression_basis.shape[0],))
         gradient = torch.empty_like(delta) if want_delta_gradient else None
         mesh_counts, head_counts, torso_counts = counts(self._mesh, head, torso)
@@ -140,10 +149,9 @@ class FitStep:
             raise ValueError(f"{error}: an index lies outside the mesh") from error
         return FitOutcome(loss, squared / max(3 * pixels, 1), gradient)
 
-    def _check(self, row, head, torso, moments, target, gradient_norms) -> None:
+    def _check(self, head: RigHead, torso: RigTorso, moments: AdamMoments, gradient_norms: Tensor) -> None:
         """Everything is changed in place: a copy, as for tensors that are not contiguous, would be lost."""
-        (width, height), plate = self._camera[0], target.behind
-        pose = RigPose(*(t[row] for t in self._poses))
+        pose = RigPose(*(t[0] for t in self._poses))
         for name, (array, want) in shapes(self._mesh, head, torso, pose).items():
             _in_place(array, name, want, torch.int32 if name in ("mesh.faces", "head.triangles") else torch.float32)
         learned = [getattr(head, name) for name in HEAD_LEARNED]
@@ -154,11 +162,12 @@ class FitStep:
             for moment, tensor in zip(values, like, strict=True):
                 _in_place(moment, "moments", tuple(tensor.shape))
         _in_place(gradient_norms, "gradient_norms", (len(head.means),))
-        _in_place(plate, "behind", (height, width, 3) if plate.ndim == 3 else (3,))
-        for image, name, shape in (
-            (target.rgba, "rgba", (height, width, 4)),
-            (target.covered, "covered", (height, width)),
-        ):
+
+    def _check_target(self, target: FitTarget) -> None:
+        (width, height), behind = self._camera[0], target.behind
+        _in_place(behind, "behind", (height, width, 3) if behind.ndim == 3 else (3,))
+        pictures = {"rgba": (target.rgba, (height, width, 4)), "covered": (target.covered, (height, width))}
+        for name, (image, shape) in pictures.items():
             if image is None:
                 continue
             if image.shape != shape or image.itemsize != 1 or not image.flags.c_contiguous:
