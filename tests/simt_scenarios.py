@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 import torch
+from raster_scenes import leaves, ring, scene, weighted
 from rig_parts import rig_parts
 from simt_launcher import SANITIZE, SimtLauncher
 from test_kernels_fields import edges
@@ -95,6 +96,18 @@ def kan(launcher: SimtLauncher) -> list[Tensor]:
     return [value.detach(), *torch.autograd.grad(value.sin().sum(), leaves)]
 
 
+def show(launcher: SimtLauncher) -> list[Tensor]:
+    """Harmonics, features, normals, labels and two cameras, forward and backward."""
+    tensors, cameras = scene(150, 20, 18)
+    colors = torch.rand(150, 9, 3, generator=torch.Generator().manual_seed(4))
+    inputs = leaves([*tensors[:4], colors, tensors[4]])
+    drawn = GpuOps(lambda device: launcher).rasterize(
+        *inputs[:5], ring(cameras, [0.0, 0.3], "fisheye"), features=inputs[5], median_depth=True, normals=True,
+        labels=torch.arange(150, dtype=torch.int32),
+    )  # fmt: skip
+    return [drawn.alpha.detach(), *torch.autograd.grad(weighted(drawn), inputs)]
+
+
 SCENARIOS: dict[str, Callable[[SimtLauncher], list[Tensor]]] = {
     "kan": kan,
     "mesh": pose,
@@ -110,7 +123,7 @@ SCENARIOS: dict[str, Callable[[SimtLauncher], list[Tensor]]] = {
 
 def main() -> None:
     """Every scenario under the sanitizers, in a shuffled order; they end the program when they find something."""
-    for scenario in (rasterize_every_width, sort, compare, pose, kan):
+    for scenario in (rasterize_every_width, sort, compare, pose, kan, show):
         launcher = SimtLauncher(seed=1, flags=SANITIZE)
         assert all(torch.isfinite(t.float()).all() for t in scenario(launcher))
         print(f"{scenario.__name__}: {len(launcher.launched)} launches", file=sys.stderr)
