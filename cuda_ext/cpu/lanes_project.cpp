@@ -15,7 +15,7 @@ VISAVIS_INLINE void pixel_range(vf centre, vf extent, int size, float* first, fl
 }
 
 template <maths::CameraModel M>
-VISAVIS_INLINE void project_block(const Camera& cam, const World* worlds, const float* log2_opacity, bool with_normals,
+VISAVIS_OWN_FRAME void project_block(const Camera& cam, const World* worlds, const float* log2_opacity, bool with_normals,
                                   Columns<kOutputs>& out) {
   for (int j = 0; j < kVectors; j++) {
     const World& world = worlds[j];
@@ -35,7 +35,7 @@ VISAVIS_INLINE void project_block(const Camera& cam, const World* worlds, const 
 
 // Spherical harmonics as this camera sees them.
 template <maths::CameraModel M, int kDegree>
-VISAVIS_INLINE void shade_block(const Camera& cam, const World* worlds, const Colors& colors, Columns<3>& rgb) {
+VISAVIS_OWN_FRAME void shade_block(const Camera& cam, const World* worlds, const Colors& colors, Columns<3>& rgb) {
   float centre[3];
   maths::camera_centre(cam, centre);
   for (int j = 0; j < kVectors; j++) {

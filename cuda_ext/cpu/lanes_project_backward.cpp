@@ -44,7 +44,7 @@ VISAVIS_INLINE void sum_slots(const FrameView& f, int64_t at, int count, Sums& s
 
 // Adds to the gradients of the coefficients, the means and the view (by way of the camera's centre or axis).
 template <maths::CameraModel M, int kDegree>
-VISAVIS_INLINE void shade_backward(const Camera& cam, const World& world, const Colors& colors,
+VISAVIS_OWN_FRAME void shade_backward(const Camera& cam, const World& world, const Colors& colors,
                                    const Sums& sums, int at, Columns<3 * maths::kMaxHarmonics>& gcolors,
                                    vf* gmean, vf* gview) {
   constexpr int kTerms = (kDegree + 1) * (kDegree + 1);
@@ -74,7 +74,7 @@ VISAVIS_INLINE void shade_backward(const Camera& cam, const World& world, const 
   }
 }
 
-// One camera's share of one vector of Gaussians; `views` (12) gathers the gradient of its pose.
+// One camera's share of one vector of Gaussians; `views` (12, or null) gathers the gradient of its pose.
 template <maths::CameraModel M>
 VISAVIS_INLINE void camera_backward(const FrameView& f, const Camera& cam, const World& world, const Colors& colors,
                                     const Sums& sums, const Columns<kMaxExtras>& extras, int j, Gathered& out,
@@ -106,7 +106,7 @@ VISAVIS_INLINE void camera_backward(const FrameView& f, const Camera& cam, const
   }
   // What is not seen may overflow on the way.
   const auto seen = ge(sums.at(kSeen, at), broadcast(0.5f));
-  for (int k = 0; k < kView; k++) views[k] += select(seen, gview[k], vf{});
+  for (int k = 0; views && k < kView; k++) views[k] += select(seen, gview[k], vf{});
   for (int i = 0; i < 3; i++) {
     out.shape[j].mean[i] += select(seen, g.mean[i], vf{});
     for (int k = 0; k < 3; k++) {
@@ -114,6 +114,12 @@ VISAVIS_INLINE void camera_backward(const FrameView& f, const Camera& cam, const
       out.R[j][i][k] += select(seen, gR[i][k], vf{});
     }
   }
+}
+
+template <maths::CameraModel M>
+VISAVIS_OWN_FRAME void block_backward(const FrameView& f, const Camera& cam, const World* worlds, const Colors& colors,
+                                      const Sums& sums, const Columns<kMaxExtras>& extras, Gathered& out, vf* views) {
+  for (int j = 0; j < kVectors; j++) camera_backward<M>(f, cam, worlds[j], colors, sums, extras, j, out, views);
 }
 
 VISAVIS_INLINE void write_block(const FrameView& f, const Columns<kInputs>& in, const World* worlds, Gathered& g,
@@ -131,13 +137,13 @@ VISAVIS_INLINE void write_block(const FrameView& f, const Columns<kInputs>& in, 
   write_rows<4>(f.grad_quats, first, count, out.v + kGradQuat);
   write_rows<3>(f.grad_scales, first, count, out.v + kGradScale);
   write_rows<1>(f.grad_opacities, first, count, out.v + kGradOpacity);
-  const int values = 3 * imax(1, f.harmonics);
-  for (int i = 0; i < count; i++) {
-    if (f.grad_colors)
-      for (int k = 0; k < values; k++) f.grad_colors[(int64_t)(first + i) * values + k] = g.colors.v[k][i];
-    if (f.grad_features)
-      for (int k = 0; k < f.channels; k++) f.grad_features[(int64_t)(first + i) * f.channels + k] = g.features.v[k][i];
-  }
+  const auto write = [&](float* rows, int values, const float (*columns)[kBlock]) {
+    for (int i = 0; i < count; i++)
+      for (int k = 0; k < values; k++) rows[(int64_t)(first + i) * values + k] = columns[k][i];
+  };
+  if (f.grad_colors && f.harmonics <= 1) write_rows<3>(f.grad_colors, first, count, g.colors.v);
+  if (f.grad_colors && f.harmonics > 1) write(f.grad_colors, 3 * f.harmonics, g.colors.v);
+  if (f.grad_features) write(f.grad_features, f.channels, g.features.v);
 }
 
 VISAVIS_INLINE void clear(const FrameView& f, Gathered& g) {
@@ -171,7 +177,7 @@ void project_backward(const FrameView& f, int chunk) {
       sum_slots(f, (int64_t)c * f.n + first, count, sums, extras);
       with_model(cam.model, [&](auto model) {
         constexpr auto M = (maths::CameraModel)decltype(model)::value;
-        for (int j = 0; j < kVectors; j++) camera_backward<M>(f, cam, worlds[j], colors, sums, extras, j, out, gviews);
+        block_backward<M>(f, cam, worlds, colors, sums, extras, out, views ? gviews : nullptr);
       });
       for (int k = 0; views && k < kView; k++) views[c * kView + k] += sum(gviews[k]);
     }

@@ -177,7 +177,7 @@ void clear_tile(const FrameView& f, const Tile& t) {
 }
 
 template <bool kExtras>
-VISAVIS_INLINE void raster_tile(const FrameView& f, const Tile& t, const Pair* pairs, int count) {
+VISAVIS_OWN_FRAME void raster_tile(const FrameView& f, const Tile& t, const Pair* pairs, int count) {
   const Centres centres;
   BlockLists lists;
   BlockState states[kBlocks];

@@ -112,7 +112,7 @@ VISAVIS_INLINE void splat_backward(const Splat& g, const Tile& t, const Centres&
 }
 
 template <bool kDepthToo, bool kExtras>
-VISAVIS_INLINE void tile_backward(const FrameView& f, int tile) {
+VISAVIS_OWN_FRAME void tile_backward(const FrameView& f, int tile) {
   const Tile t = tile_at(f, tile);
   const Centres centres;
   BlockGradient states[kBlocks];

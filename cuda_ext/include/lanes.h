@@ -4,6 +4,9 @@
 #include "kernels.h"
 #include "simd.h"
 
+// Not inlined, so that the common case does not carry the stack and the registers of the rare ones.
+#define VISAVIS_OWN_FRAME static __attribute__((noinline))
+
 namespace visavis {
 namespace VISAVIS_NAMESPACE {
 

@@ -90,7 +90,7 @@ def rasterize(
     is skipped, alpha is capped at 0.999, and the splat that brings the transmittance below 1e-4 is the last. Equal
     depths go by index. Gaussians nearer than z = 0.01 m are dropped. Gradients flow from rgb, alpha, depth, features
     and normals to every float tensor here and to `cameras.T_camera_world`. (Which axis is a normal, and its side, count
-    as constant.) Cameras that differ by a shift along their x axes only share the order in depth.
+    as constant.) Several cameras share what does not depend on them, and all their tiles are drawn in one go.
 
     Args:
         means: centres in the world, metres.
