@@ -57,7 +57,8 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 
 // Back from the raster pass's sums (frames, total, 7 + channels) to the set's parameters, in one.
-extern "C" __global__ void __launch_bounds__(128)
+// One block per multiprocessor is promised, since with fewer registers it would spill.
+extern "C" __global__ void __launch_bounds__(128, 1)
     rig_project_backward(RIDER_PARAMETERS, int frames, const float* cameras, int width, int height, int model,
                          const int* rects, const float* sums, int channels, RIDER_GRADIENT_PARAMETERS,
                          float* grad_cameras) {
