@@ -25,6 +25,7 @@ namespace VISAVIS_NAMESPACE {
 constexpr int kLanes = VISAVIS_LANES;
 typedef float vf __attribute__((vector_size(kLanes * 4)));
 typedef int32_t vi __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t vu __attribute__((vector_size(kLanes * 4)));
 typedef float vf_unaligned __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
 VISAVIS_INLINE vf broadcast(float x) { return x - vf{}; }
@@ -105,7 +106,7 @@ VISAVIS_INLINE vf exp2(vf p) {
 #if VISAVIS_LANES == 16
   return (vf)_mm512_scalef_ps((__m512)r, (__m512)n);
 #else
-  return (vf)((vi)r + ((vi)t << 23));
+  return (vf)((vu)r + ((vu)t << 23));  // unsigned: out of range it may wrap
 #endif
 }
 
