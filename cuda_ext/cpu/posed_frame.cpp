@@ -22,7 +22,9 @@ void PosedFrame::render(const float* const features[2], const float* torso_move)
   v.rgb = rgb, v.alpha = alpha, v.depth = images + 4 * pixels();
   v.means = w.means, v.quats = w.quats, v.scales = w.scales, v.opacities = w.opacities, v.colors = w.colors;
   const int64_t bad = frame_->forward();
-  if (bad) throw std::invalid_argument(std::to_string(bad) + " of " + std::to_string(n) + " Gaussians hold a NaN or infinity");
+  if (bad)
+    throw std::invalid_argument(std::to_string(bad) + " of " + std::to_string(n) +
+                                " Gaussians hold a NaN or infinity");
 }
 
 void PosedFrame::backward(const float* grad_rgb, const float* grad_alpha) {

@@ -49,7 +49,8 @@ std::tuple<double, double, int64_t> run(
   const RigRates rates[2] = {rig_rates(adam, 0, kHeadTensors), rig_rates(adam, kHeadTensors, kTorsoTensors)};
   for (int s = 0; s < 2; s++) v.sets[s].rates = &rates[s];
   v.sets[0].first_moments = head_tensors(adam.head_first), v.sets[0].second_moments = head_tensors(adam.head_second);
-  v.sets[1].first_moments = torso_tensors(adam.torso_first), v.sets[1].second_moments = torso_tensors(adam.torso_second);
+  v.sets[1].first_moments = torso_tensors(adam.torso_first);
+  v.sets[1].second_moments = torso_tensors(adam.torso_second);
   v.sets[0].gradient_norms = floats(gradient_norms);
   step.camera = {size[0], size[1], intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3], {}, maths::kPinhole};
   std::copy(view_rows.begin(), view_rows.end(), step.camera.view);

@@ -1,4 +1,4 @@
-// How addresses from Python (see cuda_ext/rig_call.py for the order) become a RigView.
+// How addresses from Python (see cuda_ext/rig_types.py for the order) become a RigView.
 #pragma once
 
 #include "bindings.h"

@@ -10,9 +10,8 @@ struct RigPoseGradient {
   float *expression, *joints, *rotation, *translation;  // like RigPose
 };
 
-// dL/dmove of the torso: x, y, roll.
 struct RigFeatureGradient {
-  float *head, *torso, *torso_move;
+  float *head, *torso, *torso_move;  // torso_move: x, y, roll
 };
 
 class RigState {
@@ -22,8 +21,8 @@ class RigState {
   // Set mesh, pose, sets (but for `first`, `first_chunk`, `frames` and padded features) and world of `view` first.
   // `features` are the sets' own, not padded; `torso_move` is x, y (metres) and roll (radians about z).
   void forward(const float* const features[2], const float* torso_move);
-  // Set the gradients of `view` first. Pose and feature gradients are computed where they are not null; they need
-  // `prepare_backward` before the sets' part of the work.
+  // Set the sets' gradients or rates and `world_gradients` of `view` first. Gradients of the pose and of the features
+  // are computed where they are not null.
   void backward(const RigPoseGradient* pose, const RigFeatureGradient* features);
   size_t bytes() const;
 
