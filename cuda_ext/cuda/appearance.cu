@@ -48,7 +48,7 @@ __device__ __forceinline__ float shade(const float* coefficients, const float* b
 }
 
 // values (views, n, channels). One thread per Gaussian and view (grid y).
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 1)
     view_values(const float* means, const float* quats, const float* scales, const float* colors, const float* features,
                 const float* cameras, int n, int width, int height, int model, int harmonics, int feature_count,
                 int normals, float* values) {
@@ -76,7 +76,7 @@ extern "C" __global__ void __launch_bounds__(128)
 
 // One thread per Gaussian, all views. Writes grad_colors (n, harmonics, 3) or (n, 3) and grad_features; adds to
 // grad_means, grad_quats and (atomically; may be null) grad_cameras (views, 12).
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 1)
     view_values_backward(const float* means, const float* quats, const float* scales, const float* colors,
                          const float* cameras, const float* sums, int n, int views, int width, int height, int model,
                          int harmonics, int feature_count, int normals, float* grad_colors, float* grad_features,
