@@ -77,8 +77,8 @@ class LimitConfig:
     """The same for skin that hardly faces the camera in any training frame."""
     hair_color_pull: float = 0.2
     """The same for hair: a strand is never where it was."""
-    torso_color_pull: float = 0.003
-    """The same for clothes, which have patterns to learn."""
+    torso_color_pull: float = 0.02
+    """The same for clothes and for hair on the shoulders."""
     min_scale_m: float = 3e-4
     min_hair_scale_m: float = 0.003
     """Hair is never where it was: strands finer than this turn into specks in a pose that was not seen."""

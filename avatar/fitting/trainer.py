@@ -18,7 +18,7 @@ from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split
 from avatar.fitting.occlusion import covered_pixels
 from avatar.fitting.refine import MotionRefiner
-from avatar.fitting.stages import COPIED_ALONG, stage_at
+from avatar.fitting.stages import COPIED_ALONG, STAGES, stage_at
 from avatar.fitting.steps import LEARNED, NativeStep, Step, no_moments
 from avatar.layers import Layers
 from avatar.model import Avatar
@@ -223,10 +223,14 @@ class Trainer:
         return self.step >= self._next_validation
 
     def consider_average(self) -> None:
-        """Score the averaged weights on the validation slice; keep the best."""
+        """Score the averaged weights on the validation slice; of the settled states keep the best.
+
+        Before, at high rates, a state that suits the slice is mostly luck, and later ones do better elsewhere.
+        """
         self._next_validation = int(self.step * VALIDATION_GROWTH) + 1
         score = self.validate()
-        if self.best is None or score >= self.best.psnr:
+        settled = stage_at(self.share, self.step) is STAGES[-1]
+        if self.best is None or not settled or score >= self.best.psnr:
             self.best = Best(score, self.step, self.average.copy().tensors())
 
     @torch.no_grad()
