@@ -86,6 +86,7 @@ class Player:
             ValueError: arrays do not fit each other.
         """
         self.space, self.camera, self.own_motion = space, camera, own_motion
+        self._plate = np.ascontiguousarray(plate)
         self._mesh = RigMesh(*(_contiguous(a, name == "faces") for name, a in mesh._asdict().items()))
         self._head = RigHead(*(_contiguous(a, name == "triangles") for name, a in head._asdict().items()))
         self._torso = RigTorso(*map(_contiguous, torso))
@@ -100,7 +101,6 @@ class Player:
             raise BackendUnavailable(str(error)) from error
         except IndexError as error:
             raise ValueError(f"{error}: an index lies outside the mesh") from error
-        self._plate = plate
         self._lock = threading.Lock()
         self._driven: Driven | None = None
         self._rows: list[tuple[np.ndarray, int, int]] = []
@@ -147,12 +147,17 @@ class Player:
                 driven.features, driven.torso_features, driven.torso,
             )  # fmt: skip
             pose = RigPose(*(_contiguous(np.asarray(a)) for a in pose))
+            rows = [len(a) for a in pose]
+            if min(rows) < len(motion):
+                raise ValueError(f"expected arrays of {len(motion)} frames, as the motion has, got {rows}")
             self._check(RigPose(*(a[0] for a in pose)))
             self._rows = [(a, a.ctypes.data, a.strides[0]) for a in pose]
             self._driven = driven
         return [start + index * stride for _, start, stride in self._rows]
 
     def _check(self, pose: RigPose) -> None:
+        if self._plate.ndim != 3 or self._plate.shape[2] != 3 or self._plate.dtype != np.uint8 or not self._plate.size:
+            raise ValueError(f"plate: expected bytes of shape (h, w, 3), got {self._plate.dtype} {self._plate.shape}")
         for name, (array, want) in shapes(self._mesh, self._head, self._torso, pose).items():
             if array.shape != want:
                 raise ValueError(f"{name}: expected shape {want}, got {array.shape}")

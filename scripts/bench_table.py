@@ -31,19 +31,51 @@ def machine_line(machine: dict) -> str:
 
 
 def kernels() -> str:
-    """Kernel timings beside their rivals of the same run."""
+    """Kernel timings beside their rivals of the same run; all numbers of all rows go to build/bench_kernels.json."""
     result = run("bench", "kernels")
+    full = ROOT / "build" / "bench_kernels.json"
+    full.parent.mkdir(exist_ok=True)
+    full.write_text(json.dumps(result, indent=1))
+    cases: dict[str, list[dict]] = {}
+    for r in result["rows"]:
+        cases.setdefault(r["case"], []).append(r)
+    threads = [r["threads"] for r in next(iter(cases.values()))]
+    columns = ["case", *(f"{t} thread{'s' * (t > 1)}, ms" for t in threads), "peak MB", "rivals of the same run"]
     rows = [
-        [r["case"], r["threads"], r["min_ms"], r["median_ms"], r["p95_ms"], rivals(r["ratio_to"])]
-        for r in result["rows"]
+        [case, *map(times_text, rows), rows[-1]["peak_mb"], rivals_text([r["ratio_to"] for r in rows])]
+        for case, rows in cases.items()
     ]
-    columns = ["case", "threads", "min ms", "median ms", "p95 ms", "rival of the same run, how many times slower"]
-    return machine_line(result["machine"]) + "\n\n" + markdown(columns, rows)
+    return contention_line(result) + "\n\n" + markdown(columns, rows)
 
 
-def ratios_text(ratios: dict[str, float]) -> str:
-    names = {"cpu, 4 lanes": "the same built for 4 lanes (SSE)", "reference (torch)": "plain torch"}
-    return ", ".join(f"{names.get(name, name)}: {ratio}" for name, ratio in ratios.items())
+def contention_line(result: dict) -> str:
+    machine, waited = result["machine"], [r["waited"] for r in result["rows"] if r["waited"] is not None]
+    line = (
+        f"Measured on {machine['cpu']}, {machine['cores']} cores, vectors of {machine['lanes']} floats; "
+        f"load {machine['load']:.1f} before, {machine['load_after']:.1f} after"
+    )
+    if waited:
+        share, worst = sum(waited) / len(waited), max(waited)
+        line += f"; our threads waited {share:.0%} of their time for a processor (worst row {worst:.0%})"
+    return (
+        f"{line}. Median / 95th percentile; *peak* is memory above the inputs. A rival's number says how many times as "
+        "long it takes, with 1 and with more threads."
+    )
+
+
+def times_text(row: dict) -> str:
+    return f"**{row['median_ms']:.2f}** / {row['p95_ms']:.2f}"
+
+
+def rivals_text(ratios: list[dict[str, float]]) -> str:
+    names = {"cpu, 4 lanes": "4 lanes (SSE)", "reference (torch)": "plain torch", "torch path": "torch and our kernels"}
+    texts = []
+    for rival in ratios[0]:
+        if rival == "one view":
+            texts.append("times one view: " + ", ".join(f"{1 / r[rival]:.2f}" for r in ratios))
+        else:
+            texts.append(f"{names.get(rival, rival)}: " + ", ".join(f"{r[rival]:.3g}" for r in ratios))
+    return "; ".join(texts)
 
 
 def clips() -> str:

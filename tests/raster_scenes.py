@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar.evaluation.bench_kernels import head_scene
+from avatar.evaluation.bench_scenes import head_scene
 from cuda_ext.types import Cameras, Raster
 
 FIELDS = ("means", "quats_wxyz", "scales", "opacities", "colors")

@@ -13,7 +13,7 @@ from test_kernels_rig import cast
 
 from avatar import doctor, renderer
 from avatar.errors import BackendUnavailable
-from avatar.evaluation.bench_kernels import head_scene
+from avatar.evaluation.bench_scenes import head_scene
 from cuda_ext import backends, reference
 from cuda_ext.gpu.ops import GpuOps
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from avatar.errors import BackendUnavailable, BadInput
-from avatar.evaluation import bench_kernels
-from avatar.evaluation.bench_kernels import head_scene
+from avatar.evaluation import bench_kernels, bench_rivals, bench_timing
+from avatar.evaluation.bench_scenes import head_scene
 from avatar.renderer import render
 from avatar.types import Camera, Gaussians
 from cuda_ext import backends
@@ -84,12 +86,49 @@ def test_unknown_and_missing_backends_say_what_to_do(head, monkeypatch):
 
 
 def test_benchmark_rows(monkeypatch):
-    monkeypatch.setattr(bench_kernels, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(bench_kernels, "MIN_REPEATS", 1)
-    rows = bench_kernels.run([1])
-    names = [r["case"] for r in rows]
-    assert {"raster_fwd 50k 512", "raster_fwd_bwd 50k 512", "raster_fwd_bwd 22k 256", "ssim 512"} <= set(names)
-    assert {"rig 50k", "rig_fwd_bwd 50k", "fit_step 50k 512", "fit_step 22k 256", "avatar_frame 512"} <= set(names)
-    for row in rows:
+    monkeypatch.setattr(bench_timing, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(bench_timing, "MIN_REPEATS", 1)
+    monkeypatch.setattr(bench_timing, "BLOCK_SECONDS", 0.0)
+    issue = {
+        "raster_fwd 50k 512", "raster_fwd_bwd 50k 512", "stereo 50k 512", "ssim 512", "rig 50k", "adam 50k",
+        "hash_triplane 50k", "kan 50k", "fit_step 50k 512", "fit_step 22k 256", "avatar_frame 512",
+    }  # fmt: skip
+    assert issue <= set(bench_kernels.CASES)
+    monkeypatch.setattr(bench_rivals, "find_spec", lambda _: None)  # others' code is not ours to test
+    monkeypatch.setattr(bench_kernels, "peak_memory", lambda names, _: dict.fromkeys(names, 1.0))
+    result = bench_kernels.run([1])
+    assert [r["case"] for r in result["rows"]] == list(bench_kernels.CASES)
+    assert {"cpu", "cores", "load", "load_after", "lanes"} <= set(result["machine"])
+    for row in result["rows"]:
         assert row["median_ms"] > 0 and row["p95_ms"] >= row["median_ms"] and row["threads"] == 1
         assert all(ratio > 0 for ratio in row["ratio_to"].values()) and row["ratio_to"]
+        assert row["peak_mb"] == 1.0 and row["busy_neighbours"] == 0
+
+
+def test_benchmark_beside_a_busy_neighbour(monkeypatch):
+    monkeypatch.setattr(bench_timing, "MIN_SECONDS", 0.0)
+    result = bench_kernels.run([1, 2], names=["raster_fwd_bwd 22k 256"], busy=True)
+    assert [(r["threads"], r["busy_neighbours"]) for r in result["rows"]] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    if result["rows"][0]["waited"] is not None:
+        assert all(0 <= r["waited"] < 1 for r in result["rows"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured on Linux only")
+def test_peak_memory_is_above_the_inputs():
+    peak = bench_timing.peak_megabytes(bench_timing.Case("", lambda: bytearray(64 << 20)))
+    assert peak is not None and 55 < peak < 75
+
+
+def test_the_rival_in_warp_draws_our_picture():
+    """In a process of its own: our checker of shapes would rewrite functions that Warp compiles."""
+    pytest.importorskip("warp")
+    code = """
+from avatar.evaluation.bench_raster import _forward_case
+case = _forward_case("", 800, 48)
+for run in case.rivals.values():
+    run()
+print(*case.rivals)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert bench_rivals.WARP in done.stdout and "initialized" not in done.stdout

@@ -159,3 +159,16 @@ def test_wrong_input_is_explained():
         ops.rig(mesh, pose, head._replace(triangles=head.triangles.long()), torso)
     with pytest.raises(TypeError, match="torso.colors: expected a torch.Tensor, got list"):
         ops.rig(mesh, pose, head, torso._replace(colors=[1.0]))
+
+
+def test_gradients_of_a_rig_without_blendshapes_or_features():
+    """Their empty tensors have no address: what stands beside them must get its gradient all the same."""
+    mesh, pose, head, torso = rig_parts(n=40, n_torso=30, k=0, kt=0)
+    mesh = mesh._replace(expression_basis=mesh.expression_basis[:0])
+    pose = pose._replace(expression=pose.expression[:0])
+    results = [
+        with_gradients(backend, dtype, (mesh, pose, head, torso))
+        for backend, dtype in ((ops, torch.float32), (reference, torch.float64))
+    ]
+    for name in ("pose.joints", "pose.rotation", "pose.translation", "pose.torso"):
+        torch.testing.assert_close(results[0][name].double(), results[1][name], rtol=1e-3, atol=1e-3)

@@ -95,3 +95,10 @@ def test_what_cannot_be_played_is_explained(player, tiny_avatar, tmp_path):
     (tmp_path / "avatar.safetensors").write_bytes(b"cut off")
     with pytest.raises(FormatMismatch, match="a whole safetensors file"):
         load_player(tmp_path)
+
+
+def test_features_of_fewer_frames_are_refused(player, unchecked_shapes):
+    driven = player.prepare(player.own_motion)
+    short = replace(driven, features=driven.features[:-1])
+    with pytest.raises(ValueError, match=f"expected arrays of {len(driven)} frames"):
+        player.frame(short, len(driven) - 1)

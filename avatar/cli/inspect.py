@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 
 from avatar.cli.common import Common, Input
+from avatar.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,19 @@ class Bench(Common):
 
     what: tyro.conf.Positional[Literal["kernels"]] = "kernels"
 
+    case: tuple[str, ...] = ()
+    """Only these cases, by name."""
+
+    busy: bool = False
+    """Time a few cases beside a process that keeps one processor busy: more threads must not be slower then."""
+
     def run(self) -> dict:
         import os
 
-        from avatar.evaluation.bench_kernels import run
-        from avatar.info import machine
+        from avatar.evaluation.bench_kernels import CASES, run
 
+        unknown = [name for name in self.case if name not in CASES]
+        if unknown:
+            raise BadInput(f"no case is called {unknown[0]!r}", expected=f"one of: {', '.join(CASES)}")
         threads = [self.threads] if self.threads else sorted({1, os.cpu_count() or 1})
-        return {"machine": machine(), "rows": run(threads)}
+        return run(threads, names=list(self.case), busy=self.busy)

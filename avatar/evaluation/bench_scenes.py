@@ -1,15 +1,18 @@
-"""A rigged head made in code, as dense as a fitted avatar, for timings of whole steps."""
+"""Heads made in code, as dense as a fitted avatar, for timings and tests."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from avatar.types import Camera, Gaussians
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso
 
 HEAD_SEMI_AXES = np.array([0.075, 0.110, 0.095])
 HEAD_HEIGHT = 0.22
+CAMERA_DISTANCE = 0.6
 _ROWS, _COLUMNS = 68, 69
 _BLENDSHAPES, _FEATURES, _TORSO_FEATURES = 52, 16, 12
 _TORSO_SHARE = 0.25
@@ -21,6 +24,32 @@ def splat_scales(n: int, rng: np.random.Generator, total: int) -> np.ndarray:
     scales = HEAD_HEIGHT * np.exp(rng.uniform(np.log(0.005), np.log(0.015), (n, 3))) * np.sqrt(10_000 / total)
     scales[:, 2] *= 0.5
     return scales
+
+
+def head_scene(n: int, size: int, seed: int = 0) -> tuple[Gaussians, Camera]:
+    """n Gaussians on a head-sized ellipsoid shell in a size x size image: as dense as a fitted avatar of that many.
+
+    Standard deviations are 0.5..1.5 % of the head's height, scaled by sqrt(10,000 / n), half of that along the normal;
+    the head fills 75 % of the image's height.
+    """
+    rng = np.random.default_rng(seed)
+    directions = rng.normal(size=(n, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    means = directions * (HEAD_SEMI_AXES + rng.uniform(-0.003, 0.003, (n, 1)))
+    normals = directions / HEAD_SEMI_AXES
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    scales = splat_scales(n, rng, n)
+    tangents = np.cross(normals, rng.normal(size=(n, 3)))
+    tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
+    axes = np.stack([tangents, np.cross(normals, tangents), normals], axis=2)
+    quats_xyzw = Rotation.from_matrix(axes).as_quat()
+    colors = 0.5 + 0.4 * np.sin(means * [40.0, 31.0, 23.0] + [0.0, 1.0, 2.0]) + rng.uniform(-0.1, 0.1, (n, 3))
+    arrays = (means, np.roll(quats_xyzw, 1, axis=1), scales, rng.uniform(0.1, 0.95, n), colors)
+    T_camera_world = np.diag([1.0, -1.0, -1.0, 1.0]).astype(np.float32)
+    T_camera_world[2, 3] = CAMERA_DISTANCE
+    focal = 0.75 * size * CAMERA_DISTANCE / HEAD_HEIGHT
+    camera = Camera(size, size, focal, focal, size / 2, size / 2, T_camera_world)
+    return Gaussians(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in arrays)), camera
 
 
 def rigged_head(n: int, seed: int = 0) -> tuple[RigMesh, RigPose, RigHead, RigTorso]:

@@ -10,6 +10,7 @@ import torch
 from avatar.driving import PreparedMotion
 from avatar.driving_maths import Statistics
 from avatar.evaluation.bench_scenes import HEAD_HEIGHT, rigged_head
+from avatar.evaluation.bench_timing import Case
 from avatar.fitting.steps import LEARNED, NativeStep, TorchStep, no_moments
 from avatar.geometry import matrix_to_quat
 from avatar.head.linear import LinearHead
@@ -21,7 +22,6 @@ from avatar.types import Camera, Motion
 from cuda_ext import ops
 from cuda_ext.rig_types import RigHead, RigMesh, RigTorso
 
-Timed = tuple[str, Callable[[], object], str, Callable[[], object]]
 TORCH = "torch path"
 SSIM_WEIGHT, MASK_WEIGHT = 0.2, 0.05
 
@@ -59,7 +59,7 @@ def _head_model(mesh: RigMesh) -> LinearHead:
     )
 
 
-def _fit_step(name: str, n: int, size: int) -> Timed:
+def _fit_step(name: str, n: int, size: int) -> Case:
     def stepper(kind) -> Callable[[], object]:
         scene = Scene(n, size)
         output = render(scene.gaussians(), scene.camera)
@@ -71,10 +71,10 @@ def _fit_step(name: str, n: int, size: int) -> Timed:
         rates = dict.fromkeys(LEARNED, 1e-9)  # every repetition times the same picture
         return lambda: step.run(0, target, delta, rates, 1, norms, want_delta_gradient=True)
 
-    return name, stepper(NativeStep), TORCH, stepper(TorchStep)
+    return Case(name, stepper(NativeStep), {TORCH: stepper(TorchStep)})
 
 
-def _avatar_frame(name: str, n: int, size: int) -> Timed:
+def _avatar_frame(name: str, n: int, size: int) -> Case:
     scene = Scene(n, size)
     mesh, _, head, torso = scene.parts
     arrays = (RigMesh(*_arrays(mesh)), RigHead(*_arrays(head)), RigTorso(*_arrays(torso)))
@@ -86,18 +86,17 @@ def _avatar_frame(name: str, n: int, size: int) -> Timed:
     def by_torch() -> object:
         return to_uint8(render(scene.gaussians(), scene.camera, background=plate).rgb)
 
-    return name, lambda: player.frame(scene.prepared, 0), TORCH, by_torch
+    return Case(name, lambda: player.frame(scene.prepared, 0), {TORCH: by_torch})
 
 
 def _arrays(tensors: Iterable[torch.Tensor]) -> list[np.ndarray]:
     return [t.numpy() for t in tensors]
 
 
-def step_cases() -> list[Timed]:
-    """Fitting steps (motion row in, moved parameters out) and a whole frame of a default avatar (motion row in, 8-bit
-    picture out)."""
-    return [
-        _fit_step("fit_step 50k 512", 50_000, 512),
-        _fit_step("fit_step 22k 256", 22_000, 256),
-        _avatar_frame("avatar_frame 512", 22_000, 512),
-    ]
+STEP_CASES: dict[str, Callable[[str], Case]] = {
+    "fit_step 50k 512": lambda name: _fit_step(name, 50_000, 512),
+    "fit_step 22k 256": lambda name: _fit_step(name, 22_000, 256),
+    "avatar_frame 512": lambda name: _avatar_frame(name, 22_000, 512),
+}
+"""How each case is made, by name: fitting steps (motion row in, moved parameters out) and a whole frame of a default
+avatar (motion row in, 8-bit picture out)."""

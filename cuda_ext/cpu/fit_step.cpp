@@ -68,7 +68,7 @@ void FitStep::delta_backward(const float* delta, const RigPoseGradient& gradient
         by_turn[r][k] += (double)gradient.rotation[3 * r + c] * rig.pose.rotation[3 * k + c];
   maths::rotation_backward(turn, by_turn, by_vector);
   for (int k = 0; k < 3; k++) out[k] = (float)by_vector[k], out[3 + k] = gradient.translation[k];
-  std::memcpy(out + kDelta, gradient.expression, sizeof(float) * rig.mesh.expressions);
+  std::copy_n(gradient.expression, rig.mesh.expressions, out + kDelta);
 }
 
 FitResult FitStep::compare(const FitFrame& frame) {

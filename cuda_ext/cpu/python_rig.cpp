@@ -22,8 +22,8 @@ class Rig {
     state_.forward(features, floats(pose.addresses[6]));
   }
 
-  // `pose_gradient` as the pose, but gradients; 0 in front means that nobody asks for the head's part or for the
-  // features' part.
+  // `pose_gradient` as the pose, but gradients; a rotation or torso of 0 means that nobody asks for the head's part or
+  // for the features' part. (Empty tensors, as those of no blendshapes, have the address 0 too.)
   void backward(std::array<Address, 5> world_gradients, std::array<Address, 7> head, std::array<Address, 6> torso,
                 std::array<Address, 7> pose_gradient) {
     RigView& v = state_.view;
@@ -33,7 +33,7 @@ class Rig {
     const RigPoseGradient pose{floats(pose_gradient[0]), floats(pose_gradient[1]), floats(pose_gradient[2]),
                                floats(pose_gradient[3])};
     const RigFeatureGradient features{floats(pose_gradient[4]), floats(pose_gradient[5]), floats(pose_gradient[6])};
-    state_.backward(pose.expression ? &pose : nullptr, features.head ? &features : nullptr);
+    state_.backward(pose.rotation ? &pose : nullptr, features.torso_move ? &features : nullptr);
   }
 
   size_t bytes() const { return state_.bytes(); }

@@ -52,7 +52,7 @@ void RigState::lay_out(const float* const features[2]) {
   std::memset(padded, 0, sizeof(float) * 2 * v.feature_stride);
   for (int s = 0; s < 2; s++) {
     RigSet& set = v.sets[s];
-    std::memcpy(padded + s * v.feature_stride, features[s], sizeof(float) * set.k);
+    std::copy_n(features[s], set.k, padded + s * v.feature_stride);
     set.features = padded + s * v.feature_stride;
   }
   v.sets[0].first = v.sets[0].first_chunk = 0;
@@ -144,7 +144,7 @@ void RigState::gather_corners() {
         out[k] = sums[k] - gb[k] - gc[k], out[3 + k] = sums[3 + k] + gb[k], out[6 + k] = sums[6 + k] + gc[k];
     }
   });
-  std::memset(v.grad_vertices, 0, sizeof(float) * 3 * v.mesh.vertex_count);
+  std::fill_n(v.grad_vertices, (size_t)3 * v.mesh.vertex_count, 0.f);
   for (int64_t c = 0; c < (int64_t)3 * faces; c++)
     for (int k = 0; k < 3; k++) v.grad_vertices[(int64_t)3 * v.mesh.faces[c] + k] += corners[3 * c + k];
 }
@@ -198,7 +198,7 @@ void RigState::features_backward(const RigFeatureGradient& out) {
   const RigView& v = view;
   float* const of_set[2] = {out.head, out.torso};
   for (int s = 0; s < 2; s++) {
-    std::memset(of_set[s], 0, sizeof(float) * v.sets[s].k);
+    std::fill_n(of_set[s], v.sets[s].k, 0.f);
     const int begin = s ? v.sets[1].first_chunk : 0, end = s ? v.chunks() : v.sets[1].first_chunk;
     for (int c = begin; c < end; c++)
       for (int j = 0; j < v.sets[s].k; j++) of_set[s][j] += v.feature_partials[(int64_t)c * v.feature_stride + j];

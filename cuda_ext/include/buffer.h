@@ -16,8 +16,14 @@ class Buffer {
   ~Buffer() { std::free(data_); }
 
   T* reserve(size_t count) {
+#ifdef VISAVIS_EXACT_BUFFERS  // with sanitizers: memory that ends where its content ends shows every stray access
+    capacity_ = 0;
+    const size_t spare = 0;
+#else
+    const size_t spare = count / 4 + 64;
+#endif
     if (count > capacity_) {
-      const size_t bytes = ((count + count / 4 + 64) * sizeof(T) + 63) / 64 * 64;
+      const size_t bytes = ((count + spare) * sizeof(T) + 63) / 64 * 64;
       std::free(data_);
       capacity_ = 0;
       data_ = static_cast<T*>(std::aligned_alloc(64, bytes));

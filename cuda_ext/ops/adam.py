@@ -61,7 +61,7 @@ def checked_step(
     for i, (param, grad, first, second, step) in enumerate(zip(*lists[:-1], strict=True)):
         if step < 1:
             raise ValueError(f"steps[{i}]: expected at least 1, got {step}")
-        shape = tuple(param.shape)
+        shape = tuple(param.shape) if isinstance(param, Tensor) else ()
         tensors.append(
             (
                 _in_place(param, f"params[{i}]", shape, device),

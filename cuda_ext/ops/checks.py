@@ -26,6 +26,8 @@ def checked(
     if not fits:
         want = ", ".join("n" if s is None else str(s) for s in shape)
         raise ValueError(f"{name}: expected shape ({want}), got {tuple(tensor.shape)}")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got {tensor.layout}")
     if tensor.dtype != dtype or tensor.device != device:
         where = "the CPU" if device == CPU else device
         raise TypeError(f"{name}: expected {dtype} on {where}, got {tensor.dtype} on {tensor.device}")
@@ -47,14 +49,11 @@ def checked_cameras(cameras: Cameras, device: torch.device = CPU) -> tuple[Tenso
         raise ValueError(f"image size: expected 1..{MAX_SIDE} pixels a side, got {width} x {height}")
     if cameras.model not in CAMERA_MODELS:
         raise ValueError(f"camera model: expected one of {', '.join(CAMERA_MODELS)}, got {cameras.model!r}")
-    count = cameras.intrinsics.shape[0]
+    intrinsics = _numbers(cameras.intrinsics, "intrinsics fx, fy, cx, cy", device).detach()
+    pose = _numbers(cameras.T_camera_world, "T_camera_world", device)
+    count = len(intrinsics) if intrinsics.ndim else 0
     if not 1 <= count <= MAX_CAMERAS:
         raise ValueError(f"cameras: expected 1..{MAX_CAMERAS} of them, got {count}")
-    for name, tensor in (("intrinsics fx, fy, cx, cy", cameras.intrinsics), ("T_camera_world", cameras.T_camera_world)):
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"{name}: expected finite numbers, got {tensor.tolist()}")
-    intrinsics = cameras.intrinsics.detach().to(device, torch.float32)
-    pose = cameras.T_camera_world.to(device, torch.float32)
     return (
         checked(pose, "T_camera_world", (count, 4, 4), device=device),
         checked(intrinsics, "intrinsics", (count, 4), device=device),
@@ -88,3 +87,14 @@ def checked_labels(labels: Any, n: int | None, device: torch.device = CPU) -> Te
     if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < 2**24):
         raise ValueError(f"labels: expected 0..{2**24 - 1}, got {int(labels.min())}..{int(labels.max())}")
     return labels
+
+
+def _numbers(tensor: Any, name: str, device: torch.device) -> Tensor:
+    """A camera's few numbers, of any type and device; waits for the device that they come from only."""
+    if not isinstance(tensor, Tensor) or tensor.is_complex() or tensor.layout != torch.strided or tensor.is_meta:
+        got = f"{tensor.dtype} on {tensor.device}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise TypeError(f"{name}: expected a dense torch.Tensor of real numbers, got {got}")
+    numbers = tensor.to(torch.float32)
+    if not torch.isfinite(numbers).all():
+        raise ValueError(f"{name}: expected finite numbers, got {tensor.tolist()}")
+    return numbers.to(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ class FitStep:
 
         Raises:
             ValueError: an empty or too large picture, or a camera that is not finite.
+            TypeError: not tensors.
         """
         view = np.asarray(T_camera_world, np.float64)
         numbers = [fx, fy, cx, cy, *view.ravel().tolist()]
@@ -85,6 +87,9 @@ class FitStep:
             raise ValueError(f"image size: expected 1..{MAX_SIDE} pixels a side, got {width} x {height}")
         if view.shape != (4, 4) or not np.isfinite(numbers).all():
             raise ValueError(f"camera: expected finite fx, fy, cx, cy and a (4, 4) T_camera_world, got {numbers}")
+        for name, tensor in {**mesh._asdict(), **poses._asdict()}.items():
+            if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+                raise TypeError(f"{name}: expected a dense torch.Tensor, got {type(tensor).__name__}")
         self._mesh = RigMesh(
             *(t.int().contiguous() if name == "faces" else t.contiguous() for name, t in mesh._asdict().items())
         )
@@ -121,6 +126,9 @@ class FitStep:
             ValueError: wrong shapes or memory order, an index outside the mesh, a NaN or infinity in a Gaussian.
             TypeError: wrong dtype or device.
         """
+        rows = min(len(t) for t in self._poses)
+        if not 0 <= index(row) < rows:
+            raise ValueError(f"row: expected 0..{rows - 1}, got {row}")
         if count < 1:
             raise ValueError(f"count: expected at least 1, got {count}")
         parts = (head, torso, moments, gradient_norms)
@@ -128,7 +136,7 @@ class FitStep:
             self._check(*parts)
             self._known = parts
         self._check_target(target)
-        delta = checked(delta.detach(), "delta", (POSE_DELTA + self._mesh.expression_basis.shape[0],))
+        delta = checked(delta, "delta", (POSE_DELTA + self._mesh.expression_basis.shape[0],)).detach()
         gradient = torch.empty_like(delta) if want_delta_gradient else None
         mesh_counts, head_counts, torso_counts = counts(self._mesh, head, torso)
         plate = target.behind.ndim == 3
@@ -165,11 +173,13 @@ class FitStep:
 
     def _check_target(self, target: FitTarget) -> None:
         (width, height), behind = self._camera[0], target.behind
-        _in_place(behind, "behind", (height, width, 3) if behind.ndim == 3 else (3,))
+        _in_place(behind, "behind", (height, width, 3) if getattr(behind, "ndim", 0) == 3 else (3,))
         pictures = {"rgba": (target.rgba, (height, width, 4)), "covered": (target.covered, (height, width))}
         for name, (image, shape) in pictures.items():
-            if image is None:
+            if image is None and name == "covered":
                 continue
+            if not isinstance(image, np.ndarray):
+                raise TypeError(f"{name}: expected a numpy array, got {type(image).__name__}")
             if image.shape != shape or image.itemsize != 1 or not image.flags.c_contiguous:
                 raise ValueError(f"{name}: expected bytes of shape {shape}, got {image.dtype} {image.shape}")
 

@@ -52,5 +52,5 @@ def photometric_loss(
 
 def ssim(image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"]) -> float:
     """Mean SSIM (window and padding as in `photometric_loss`) over all pixels and channels."""
-    image, target = _image_pair(image.detach(), target.detach())
+    image, target = _image_pair(image, target)
     return native().ssim(image.data_ptr(), target.data_ptr(), *image.shape)
