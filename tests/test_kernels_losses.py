@@ -67,3 +67,16 @@ def test_loss_takes_strided_images():
     flipped = image.permute(1, 0, 2), target.permute(1, 0, 2)
     want = ops.photometric_loss(flipped[0].contiguous(), flipped[1].contiguous())
     assert ops.photometric_loss(*flipped).item() == want.item()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("which", [0, 1])
+def test_nan_and_infinity_are_refused(lanes, bad, which):
+    for pixel in (0, 7, -1):
+        pair = image_pair(33, 21, 3)
+        pair[which].view(-1)[pixel] = bad
+        for weight in (0.0, 0.2, 1.0):
+            with pytest.raises(ValueError, match="expected finite numbers"):
+                ops.photometric_loss(*pair, weight)
+        with pytest.raises(ValueError, match="expected finite numbers"):
+            ops.ssim(*pair)

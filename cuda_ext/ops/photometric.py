@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +20,13 @@ def _image_pair(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return image, checked(target, "target", tuple(image.shape))
 
 
+def _finite(value: float) -> float:
+    """`value`, in which every pixel has a share: so no pass over the images is needed to find a NaN in them."""
+    if not isfinite(value):
+        raise ValueError("image, target: expected finite numbers up to about 1e9, got a NaN, infinity or larger one")
+    return value
+
+
 class _PhotometricLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, image, target, ssim_weight):
@@ -27,7 +36,7 @@ class _PhotometricLoss(torch.autograd.Function):
             0 if gradient is None else gradient.data_ptr(),
         )  # fmt: skip
         ctx.gradient = gradient
-        return image.new_tensor(loss)
+        return image.new_tensor(_finite(loss))
 
     @staticmethod
     @once_differentiable
@@ -42,7 +51,8 @@ def photometric_loss(
     """(1 - ssim_weight) mean|image - target| + ssim_weight (1 - SSIM), as in 3D Gaussian splatting (eq. 7).
 
     SSIM has an 11x11 Gaussian window (sigma 1.5), zero padding, data range 1. The gradient, of `image` only, comes with
-    the value. Raises ValueError or TypeError for tensors of wrong shape, dtype or device.
+    the value. Raises ValueError or TypeError for tensors of wrong shape, dtype or device, and ValueError for a NaN or
+    infinity in them.
     """
     image, target = _image_pair(image, target)
     if not 0.0 <= ssim_weight <= 1.0:
@@ -53,4 +63,4 @@ def photometric_loss(
 def ssim(image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"]) -> float:
     """Mean SSIM (window and padding as in `photometric_loss`) over all pixels and channels."""
     image, target = _image_pair(image, target)
-    return native().ssim(image.data_ptr(), target.data_ptr(), *image.shape)
+    return _finite(native().ssim(image.data_ptr(), target.data_ptr(), *image.shape))
