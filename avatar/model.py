@@ -7,6 +7,7 @@ space, background), `motion.npz` (the person's own track) and, if the video had 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -107,6 +108,12 @@ class Avatar:
     ) -> UInt8[np.ndarray, "h w 3"]:
         """One frame from any camera, as an 8-bit RGB picture: `render_frame`, but all in one native call."""
         return self._player.frame(prepared, index, camera, background)
+
+    def frames(
+        self, prepared: PreparedMotion, index: int, cameras: Sequence[Camera], background: Background = "plate"
+    ) -> list[UInt8[np.ndarray, "h w 3"]]:
+        """One frame from several cameras of one size and model, posed once: see `Player.frames`."""
+        return self._player.frames(prepared, index, cameras, background)
 
     @cached_property
     def _player(self) -> Player:

@@ -1,4 +1,4 @@
-"""Playing an avatar without torch: a row of motion in, a picture out, in one native call on the CPU.
+"""Playing an avatar without torch: a row of motion in, a picture per camera out, in one native call on the CPU.
 
 >>> player = load_player("me.avatar")
 >>> picture = player.frame(player.prepare(player.own_motion), 0)
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -104,7 +105,7 @@ class Player:
         self._lock = threading.Lock()
         self._driven: Driven | None = None
         self._rows: list[tuple[np.ndarray, int, int]] = []
-        self._behind: tuple[Camera | None, np.ndarray] = (None, plate)
+        self._behind: dict[tuple[float, ...], np.ndarray] = {}
 
     def prepare(self, motion: Motion, *, foreign: bool = False, expression_is_relative: bool = True) -> DrivenMotion:
         """Bring a motion into this avatar's driving space; see `Avatar.prepare`."""
@@ -115,28 +116,38 @@ class Player:
     def frame(
         self, driven: Driven, index: int, camera: Camera | None = None, background: Background = "plate"
     ) -> UInt8[np.ndarray, "h w 3"]:
-        """One frame from any camera (default: the capturing one), as an 8-bit RGB picture.
+        """One frame from any camera (default: the capturing one), as an 8-bit RGB picture; see `frames`."""
+        return self.frames(driven, index, [camera or self.camera], background)[0]
+
+    def frames(
+        self, driven: Driven, index: int, cameras: Sequence[Camera], background: Background = "plate"
+    ) -> list[UInt8[np.ndarray, "h w 3"]]:
+        """One frame from several cameras (a stereo pair, a ring), as 8-bit RGB pictures: the head is posed once.
+
+        Each picture equals the one that `frame` gives for its camera.
 
         Args:
-            background: "plate" (the captured room), "none" (black), or an sRGB colour in [0, 1].
+            cameras: one or more, all of one picture size and model.
+            background: "plate" (the captured room as each camera sees it), "none" (black), or an sRGB colour in [0, 1].
 
         Raises:
-            BadInput: no such background or camera.
+            BadInput: no such background or camera, or cameras of several sizes or models.
             IndexError: no such frame.
+            MemoryError: so many cameras need more working memory than is allowed.
             ValueError: a Gaussian holds a NaN or infinity.
         """
-        camera = camera or self.camera
         if not 0 <= index < len(driven.motion):
             raise IndexError(f"frame {index} of a motion of {len(driven.motion)}")
-        row = _camera_row(camera)
-        picture = np.empty((camera.height, camera.width, 3), np.uint8)
+        width, height, model = _common(cameras)
+        rows = [_camera_row(camera) for camera in cameras]
+        pictures = [np.empty((height, width, 3), np.uint8) for _ in cameras]
         with self._lock:
-            plate, color = self._background(camera, background)
+            plates, color = self._background(cameras, rows, background)
             self._native.run(
-                self._pose(driven, index), camera.width, camera.height, row, CAMERA_MODELS.index(camera.model), plate,
-                color, picture.ctypes.data,
+                self._pose(driven, index), width, height, rows, CAMERA_MODELS.index(model), plates, color,
+                [picture.ctypes.data for picture in pictures],
             )  # fmt: skip
-        return picture
+        return pictures
 
     def _pose(self, driven: Driven, index: int) -> list[int]:
         """Addresses of one row of motion. The motion's arrays are laid out once and kept until another one comes."""
@@ -162,18 +173,39 @@ class Player:
             if array.shape != want:
                 raise ValueError(f"{name}: expected shape {want}, got {array.shape}")
 
-    def _background(self, camera: Camera, background: Background) -> tuple[int, list[float]]:
-        """Address of the plate, or 0, and the colour that then lies behind."""
+    def _background(
+        self, cameras: Sequence[Camera], rows: list[list[float]], background: Background
+    ) -> tuple[list[int], list[float]]:
+        """Addresses of the cameras' plates, or zeros, and the colour that then lies behind."""
         if background == "plate":
-            if self._behind[0] is not camera:
-                distance = float(self.space.mean_translation[2])
-                self._behind = camera, np.ascontiguousarray(plate_behind(self._plate, self.camera, distance, camera))
-            return self._behind[1].ctypes.data, [0.0] * 3
+            # Resting cameras keep their plates from call to call; those of cameras that left are let go.
+            keys = [(c.width, c.height, *row) for c, row in zip(cameras, rows, strict=True)]
+            known, self._behind = self._behind, {}
+            for key, camera in zip(keys, cameras, strict=True):
+                self._behind[key] = known[key] if key in known else self._plate_behind(camera)
+            return [self._behind[key].ctypes.data for key in keys], [0.0] * 3
+        none = [0] * len(cameras)
         if background == "none":
-            return 0, [0.0] * 3
+            return none, [0.0] * 3
         if isinstance(background, str):
             raise BadInput(f"unknown background {background!r}", expected="plate, none or three numbers in 0..1")
-        return 0, [float(c) for c in background]
+        return none, [float(c) for c in background]
+
+    def _plate_behind(self, camera: Camera) -> UInt8[np.ndarray, "h w 3"]:
+        distance = float(self.space.mean_translation[2])
+        return np.ascontiguousarray(plate_behind(self._plate, self.camera, distance, camera))
+
+
+def _common(cameras: Sequence[Camera]) -> tuple[int, int, str]:
+    """Width, height and model of all cameras."""
+    kinds = sorted({(c.width, c.height, c.model) for c in cameras})
+    if len(kinds) != 1:
+        raise BadInput(
+            "these cameras can't be rendered in one call",
+            expected="one or more cameras of one picture size and model",
+            got=", ".join(f"{width}x{height} {model}" for width, height, model in kinds) or "none",
+        )
+    return kinds[0]
 
 
 def _camera_row(camera: Camera) -> list[float]:

@@ -38,7 +38,10 @@ class DotAvatar:
         quats = torch.tensor([[1.0, 0, 0, 0]]).expand(5, 4)
         return Gaussians(means, quats, torch.full((5, 3), 0.004), torch.full((5,), 0.9), colors)
 
-    def frame(self, prepared, index: int, camera: Camera, background="plate") -> np.ndarray:
+    def frames(self, prepared, index: int, cameras, background="plate") -> list[np.ndarray]:
+        return [self._frame(prepared, index, camera) for camera in cameras]
+
+    def _frame(self, prepared, index: int, camera: Camera) -> np.ndarray:
         image = np.full((camera.height, camera.width, 3), 40 + index % 100, np.uint8)
         g = self.gaussians(prepared, index)
         points = g.means.numpy() @ camera.T_camera_world[:3, :3].T + camera.T_camera_world[:3, 3]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from avatar.export import multiview
 from avatar.export.cameras import front, orbit, ring
 from avatar.export.clip import ClipOptions, duration_seconds, render_clip
 from avatar.export.multiview import export_multiview
@@ -14,6 +15,7 @@ from avatar.export.splats import read_ply, write_ply
 from avatar.export.stereo import export_stereo
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.motion.rules import drive
+from avatar.playback import Player
 from viewer.face import Face, face_to_params, params_to_face
 from viewer.stage import Stage
 
@@ -62,6 +64,42 @@ def test_ring_of_views(tiny_avatar, talk, tmp_path):
     assert {len(c) for c in clips} == {len(talk)}
     assert all(c[0].max() > 60 for c in clips)  # the head is in every view
     assert np.abs(clips[0][0] - clips[2][0]).mean() > 2
+
+
+def test_views_that_share_a_pass_are_what_they_are_alone(tiny_avatar, talk, tmp_path):
+    options = ClipOptions(long_side=64)
+    small = tiny_avatar.camera.with_long_side(64)
+    cameras = [*ring(tiny_avatar.camera, tiny_avatar.head_center, 2, 60), replace(small, model="orthographic")]
+    together = export_multiview(tiny_avatar, talk, cameras, tmp_path / "ring", options=options)
+    for i, (camera, path) in enumerate(zip(cameras, together, strict=True)):
+        alone = tmp_path / f"{i}.mp4"
+        render_clip(tiny_avatar, talk, front(camera), alone, options=options)
+        assert alone.read_bytes() == path.read_bytes()
+
+
+def test_the_head_is_posed_once_per_time(tiny_avatar, talk, tmp_path, monkeypatch):
+    calls, frames = [], Player.frames
+
+    def counted(player, driven, index, cameras, background="plate"):
+        calls.append(len(cameras))
+        return frames(player, driven, index, cameras, background)
+
+    monkeypatch.setattr(Player, "frames", counted)
+    options = ClipOptions(long_side=48)
+    export_stereo(
+        tiny_avatar, talk, front(tiny_avatar.camera), tiny_avatar.head_center, tmp_path / "s.mp4", options=options
+    )
+    assert calls == [2] * len(talk)
+    calls.clear()
+    cameras = ring(tiny_avatar.camera, tiny_avatar.head_center, 5, 60)
+    export_multiview(tiny_avatar, talk, cameras, tmp_path / "ring", options=options)
+    assert calls == [5] * len(talk)
+    calls.clear()
+    monkeypatch.setattr(multiview, "PIXELS_AT_ONCE", 2 * 48 * 48)  # memory is bounded: more views take more passes
+    export_multiview(tiny_avatar, talk, cameras, tmp_path / "batches", options=options)
+    assert calls == [2] * len(talk) + [2] * len(talk) + [1] * len(talk)
+    for i in range(5):
+        assert (tmp_path / f"ring/view_0{i}.mp4").read_bytes() == (tmp_path / f"batches/view_0{i}.mp4").read_bytes()
 
 
 def test_splats_hold_the_whole_frame(tiny_avatar, talk, tmp_path):

@@ -92,6 +92,7 @@ def test_benchmark_rows(monkeypatch):
     issue = {
         "raster_fwd 50k 512", "raster_fwd_bwd 50k 512", "stereo 50k 512", "ssim 512", "rig 50k", "adam 50k",
         "hash_triplane 50k", "kan 50k", "fit_step 50k 512", "fit_step 22k 256", "avatar_frame 512",
+        "avatar_stereo 512",
     }  # fmt: skip
     assert issue <= set(bench_kernels.CASES)
     monkeypatch.setattr(bench_rivals, "find_spec", lambda _: None)  # others' code is not ours to test

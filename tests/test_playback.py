@@ -12,9 +12,12 @@ import pytest
 from synthetic import talking_motion
 
 from avatar.errors import BadInput, FormatMismatch
+from avatar.export.cameras import ring, stereo_pair
 from avatar.model import Avatar, to_uint8
+from avatar.plate import plate_behind
 from avatar.playback import Player, load_player
 from avatar.tracks import Camera
+from cuda_ext import ops
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,47 @@ def test_pictures_equal_those_of_the_torch_path(tiny_avatar, player, background,
         got = player.frame(driven, index, camera, background)
         assert difference(got, by_torch(tiny_avatar, prepared, index, camera, background)) <= 1
         np.testing.assert_array_equal(got, tiny_avatar.frame(prepared, index, camera, background))
+
+
+@pytest.mark.parametrize("background", ["plate", "none", (0.2, 0.5, 1.0)])
+def test_pictures_of_one_call_equal_those_of_single_calls(tiny_avatar, player, background):
+    prepared, driven = tiny_avatar.prepare(tiny_avatar.own_motion), player.prepare(player.own_motion)
+    camera, center = player.camera.scaled(97, 131), tiny_avatar.head_center
+    for cameras in (stereo_pair(camera, center), [*ring(camera, center, 3, 50.0), camera, camera]):
+        alone = [player.frame(driven, 5, c, background) for c in cameras]
+        assert (alone[0] != alone[1]).any()
+        by_avatar = tiny_avatar.frames(prepared, 5, cameras, background)
+        for got in (player.frames(driven, 5, cameras, background), by_avatar):
+            np.testing.assert_array_equal(np.stack(alone), np.stack(got))
+
+
+def test_threads_do_not_change_several_views(player, tiny_avatar):
+    driven, cameras = player.prepare(player.own_motion), ring(player.camera, tiny_avatar.head_center, 3, 40.0)
+    before, pictures = ops.get_threads(), []
+    try:
+        for count in (1, 2, 5):
+            ops.set_threads(count)
+            pictures.append(np.stack(player.frames(driven, 9, cameras)))
+    finally:
+        ops.set_threads(before)
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    np.testing.assert_array_equal(pictures[0], pictures[2])
+
+
+def test_every_camera_has_its_own_plate(tiny_avatar):
+    """Where no Gaussian is, the room is seen as `plate_behind` gives it, also after the cameras moved."""
+    noise = np.random.default_rng(0).integers(0, 256, tiny_avatar.background.shape, np.uint8)
+    avatar = replace(tiny_avatar, background=noise)
+    prepared, distance = avatar.prepare(avatar.own_motion), float(avatar.driving.mean_translation[2])
+    pairs = [stereo_pair(avatar.camera, avatar.head_center, ipd_m) for ipd_m in (0.063, 0.09)]
+    for cameras in (*pairs, pairs[0][::-1], [avatar.camera, *pairs[0]]):
+        bare = avatar.frames(prepared, 0, cameras, "none")
+        rooms = [plate_behind(noise, avatar.camera, distance, camera) for camera in cameras]
+        for room, black, picture in zip(rooms, bare, avatar.frames(prepared, 0, cameras), strict=True):
+            empty = (black == 0).all(2)
+            assert empty.mean() > 0.1
+            assert np.abs(picture[empty].astype(int) - room[empty]).max() <= 2  # a little alpha may give no grey level
+            assert all(room is other or np.abs(room.astype(int) - other).max() > 50 for other in rooms)
 
 
 def test_foreign_motion_is_driven_the_same_way(tiny_avatar, player):
@@ -85,6 +129,13 @@ def test_what_cannot_be_played_is_explained(player, tiny_avatar, tmp_path):
     for camera in (replace(player.camera, width=0), replace(player.camera, fx=float("nan"))):
         with pytest.raises(BadInput, match="this camera can't be rendered"):
             player.frame(driven, 0, camera)
+    for others, said in (
+        ([], "got: none"),
+        ([player.camera, player.camera.scaled(64, 32)], "got: 64x32 pinhole, 128x128 pinhole"),
+        ([player.camera, replace(player.camera, model="fisheye")], "got: 128x128 fisheye, 128x128 pinhole"),
+    ):
+        with pytest.raises(BadInput, match=f"(?s)can't be rendered in one call.*one picture size and model.*{said}"):
+            player.frames(driven, 0, others)
     with pytest.raises(BadInput, match="is not an avatar"):
         load_player(tmp_path)
     narrow = replace(driven, features=driven.features[:, :-1])

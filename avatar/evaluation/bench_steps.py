@@ -9,8 +9,10 @@ import torch
 
 from avatar.driving import PreparedMotion
 from avatar.driving_maths import Statistics
+from avatar.evaluation.bench_raster import ONE_VIEW
 from avatar.evaluation.bench_scenes import HEAD_HEIGHT, rigged_head
 from avatar.evaluation.bench_timing import Case
+from avatar.export.cameras import stereo_pair
 from avatar.fitting.steps import LEARNED, NativeStep, TorchStep, no_moments
 from avatar.geometry import matrix_to_quat
 from avatar.head.linear import LinearHead
@@ -74,12 +76,16 @@ def _fit_step(name: str, n: int, size: int) -> Case:
     return Case(name, stepper(NativeStep), {TORCH: stepper(TorchStep)})
 
 
-def _avatar_frame(name: str, n: int, size: int) -> Case:
-    scene = Scene(n, size)
+def _player(scene: Scene) -> Player:
     mesh, _, head, torso = scene.parts
     arrays = (RigMesh(*_arrays(mesh)), RigHead(*_arrays(head)), RigTorso(*_arrays(torso)))
     space = Statistics(*(np.ones(3, np.float32) for _ in Statistics._fields))  # the motion is prepared already
-    player = Player(*arrays, space, scene.plate, scene.camera, scene.motion)
+    return Player(*arrays, space, scene.plate, scene.camera, scene.motion)
+
+
+def _avatar_frame(name: str, n: int, size: int) -> Case:
+    scene = Scene(n, size)
+    player = _player(scene)
     plate = torch.from_numpy(scene.plate).float() / 255
 
     @torch.inference_mode()
@@ -87,6 +93,14 @@ def _avatar_frame(name: str, n: int, size: int) -> Case:
         return to_uint8(render(scene.gaussians(), scene.camera, background=plate).rgb)
 
     return Case(name, lambda: player.frame(scene.prepared, 0), {TORCH: by_torch})
+
+
+def _avatar_stereo(name: str, n: int, size: int) -> Case:
+    scene = Scene(n, size)
+    player, pair = _player(scene), stereo_pair(scene.camera, scene.motion.translation[0])
+    return Case(
+        name, lambda: player.frames(scene.prepared, 0, pair), {ONE_VIEW: lambda: player.frame(scene.prepared, 0)}
+    )
 
 
 def _arrays(tensors: Iterable[torch.Tensor]) -> list[np.ndarray]:
@@ -97,6 +111,7 @@ STEP_CASES: dict[str, Callable[[str], Case]] = {
     "fit_step 50k 512": lambda name: _fit_step(name, 50_000, 512),
     "fit_step 22k 256": lambda name: _fit_step(name, 22_000, 256),
     "avatar_frame 512": lambda name: _avatar_frame(name, 22_000, 512),
+    "avatar_stereo 512": lambda name: _avatar_stereo(name, 22_000, 512),
 }
 """How each case is made, by name: fitting steps (motion row in, moved parameters out) and a whole frame of a default
-avatar (motion row in, 8-bit picture out)."""
+avatar (motion row in, 8-bit picture out), also for both eyes of a stereo pair."""

@@ -1,7 +1,9 @@
-"""Renders a motion to a clip: the one loop that flat, stereo and multi-view exports share."""
+"""Renders a motion to clips: the one loop that flat, stereo and multi-view exports share."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -35,9 +37,9 @@ class Prepared(Protocol):
 class Renderable(Protocol):
     """What exporters need of an avatar."""
 
-    def frame(
-        self, prepared, index: int, camera: Camera, background: Background = "plate"
-    ) -> UInt8[np.ndarray, "h w 3"]: ...
+    def frames(
+        self, prepared, index: int, cameras: Sequence[Camera], background: Background = "plate"
+    ) -> list[UInt8[np.ndarray, "h w 3"]]: ...
     def gaussians(self, prepared, index: int) -> Gaussians: ...
 
 
@@ -59,31 +61,69 @@ class ClipOptions:
 def render_clip(
     avatar: Renderable,
     prepared: Prepared,
-    camera_at: CameraAt | tuple[CameraAt, ...],
+    camera_at: CameraAt,
     path: Path,
     *,
     options: ClipOptions | None = None,
     provenance: Provenance | None = None,
     label: str = "rendering",
 ) -> int:
-    """Render every moment of a motion and write the clip with its provenance; returns the number of frames.
+    """`render_clips` of one clip from one camera."""
+    clips = {path: (camera_at,)}
+    return render_clips(avatar, prepared, clips, options=options, provenance=provenance, label=label)
+
+
+def render_clips(
+    avatar: Renderable,
+    prepared: Prepared,
+    clips: Mapping[Path, tuple[CameraAt, ...]],
+    *,
+    options: ClipOptions | None = None,
+    provenance: Provenance | None = None,
+    label: str = "rendering",
+) -> int:
+    """Render every moment of a motion once, from all cameras of all clips; returns the number of frames.
+
+    The clips and their provenance are written at the same time: each keeps an encoder open.
 
     Args:
-        avatar: anything with `frame(prepared, index, camera, background)`.
+        avatar: anything with `frames(prepared, index, cameras, background)`.
         prepared: `avatar.prepare(motion)`.
-        camera_at: camera as a function of seconds since the first frame; of several, the pictures stand side by side.
-        path: the .mp4; `PATH.provenance.json` is written beside it.
+        clips: what each .mp4 shows: cameras, functions of seconds since the first frame, their pictures side by side.
+            All are of one size and model. `PATH.provenance.json` is written beside each clip.
 
     Raises:
-        BadInput: the motion is empty, the disk is full, the sound can't be read.
+        BadInput: the motion is empty, the disk is full, the sound can't be read, the cameras differ in size or model.
     """
     options = options or ClipOptions()
     provenance = provenance or Provenance()
-    eyes = camera_at if isinstance(camera_at, tuple) else (camera_at,)
     fps = options.fps or prepared.fps
     indices = frames_at_rate(prepared.timestamps_seconds, fps)
-    sizes = [_sized(eye(0.0), options.long_side) for eye in eyes]
-    writer = VideoWriter(
+    cameras_at = [camera_at for shown in clips.values() for camera_at in shown]
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(_writer(path, [at(0.0) for at in shown], fps, options, provenance))
+            for path, shown in clips.items()
+        ]
+        bar = stack.enter_context(progress(label, len(indices)))
+        for k, index in enumerate(indices):
+            cameras = [_sized(at(k / fps), options.long_side) for at in cameras_at]
+            views = iter(avatar.frames(prepared, int(index), cameras, background=options.background))
+            for writer, shown in zip(writers, clips.values(), strict=True):
+                side_by_side = [next(views) for _ in shown]
+                writer.add(np.concatenate(side_by_side, axis=1) if len(shown) > 1 else side_by_side[0])
+            bar.update(k + 1)
+    for path in clips:
+        write_sidecar(path, provenance)
+    return len(indices)
+
+
+def _writer(
+    path: Path, cameras: Sequence[Camera], fps: float, options: ClipOptions, provenance: Provenance
+) -> VideoWriter:
+    """For a clip that shows these cameras side by side."""
+    sizes = [_sized(camera, options.long_side) for camera in cameras]
+    return VideoWriter(
         path,
         sum(c.width for c in sizes),
         max(c.height for c in sizes),
@@ -93,14 +133,6 @@ def render_clip(
         crf=options.crf,
         comment=provenance.mark,
     )
-    with writer as clip, progress(label, len(indices)) as bar:
-        for k, index in enumerate(indices):
-            cameras = [_sized(eye(k / fps), options.long_side) for eye in eyes]
-            views = [avatar.frame(prepared, int(index), camera, background=options.background) for camera in cameras]
-            clip.add(np.concatenate(views, axis=1) if len(views) > 1 else views[0])
-            bar.update(k + 1)
-    write_sidecar(path, provenance)
-    return len(indices)
 
 
 def frames_at_rate(timestamps_seconds: Float[np.ndarray, " t"], fps: float) -> Int[np.ndarray, " n"]:

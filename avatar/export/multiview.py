@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from avatar.export.cameras import camera_to_json, front
-from avatar.export.clip import ClipOptions, Prepared, Renderable, render_clip
+from avatar.export.clip import ClipOptions, Prepared, Renderable, render_clips
 from avatar.export.provenance import Provenance
 from avatar.files import write_json
 from avatar.types import Camera
 
 SCHEMA = "visavis.multiview/1"
+CLIPS_AT_ONCE, PIXELS_AT_ONCE = 16, 1 << 22
+"""So many views share a pass over the motion: each holds an encoder open, and pictures in memory."""
 
 
 def export_multiview(
@@ -40,13 +43,22 @@ def export_multiview(
     options = options or ClipOptions()
     if options.long_side:
         cameras = [c.with_long_side(options.long_side) for c in cameras]
-    paths, frames = [], 0
-    for i, camera in enumerate(cameras):
-        path = folder / f"view_{i:02d}.mp4"
-        label = f"rendering view {i + 1} of {len(cameras)}"
-        frames = render_clip(avatar, prepared, front(camera), path, options=options, provenance=provenance, label=label)
-        paths.append(path)
+    paths = [folder / f"view_{i:02d}.mp4" for i in range(len(cameras))]
+    frames, done = 0, 0
+    for batch in _batches(cameras):
+        clips = {path: (front(camera),) for path, camera in zip(paths[done:], batch, strict=False)}
+        label = f"rendering views {done + 1} to {done + len(batch)} of {len(cameras)}"
+        frames = render_clips(avatar, prepared, clips, options=options, provenance=provenance, label=label)
+        done += len(batch)
     views = [{"file": p.name, **camera_to_json(c)} for p, c in zip(paths, cameras, strict=True)]
     document = {"schema": SCHEMA, "fps": options.fps or prepared.fps, "frames": frames, "views": views}
     write_json(folder / "cameras.json", document)
     return paths
+
+
+def _batches(cameras: Sequence[Camera]) -> Iterator[list[Camera]]:
+    """Neighbours that one call can draw, in their order."""
+    for (width, height, _), same in groupby(cameras, key=lambda c: (c.width, c.height, c.model)):
+        alike = list(same)
+        size = max(1, min(CLIPS_AT_ONCE, PIXELS_AT_ONCE // (width * height)))
+        yield from (alike[i : i + size] for i in range(0, len(alike), size))

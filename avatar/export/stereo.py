@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avatar.export.cameras import CameraAt, stereo_pair
-from avatar.export.clip import ClipOptions, Prepared, Renderable, render_clip
+from avatar.export.clip import ClipOptions, Prepared, Renderable, render_clips
 from avatar.export.provenance import Provenance
 
 
@@ -46,7 +46,6 @@ def export_stereo(
     left, right = (
         lambda seconds, side=side: stereo_pair(camera_at(seconds), center, ipd_mm / 1000)[side] for side in (0, 1)
     )
-    render_clip(
-        avatar, prepared, (left, right), target, options=options, provenance=provenance, label="rendering stereo"
-    )
+    clips = {target: (left, right)}
+    render_clips(avatar, prepared, clips, options=options, provenance=provenance, label="rendering stereo")
     return target

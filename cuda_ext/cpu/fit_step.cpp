@@ -27,7 +27,7 @@ void for_bands(const CompositeView& v, const F& body) {
 FitResult FitStep::run(const FitFrame& frame) {
   RigView& v = posed_.rig.view;
   v = rig;
-  posed_.camera = camera;
+  posed_.cameras.assign(1, camera);
   set_pose(frame.delta);
   posed_.render(frame.features, frame.torso_move);
   const FitResult result = compare(frame);

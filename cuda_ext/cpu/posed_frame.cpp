@@ -13,13 +13,14 @@ void PosedFrame::render(const float* const features[2], const float* torso_move)
   rig.view.world = w, rig.view.world_gradients = world_at(rows + 14 * n);
   rig.forward(features, torso_move);
 
-  float* const images = images_.reserve(5 * pixels());
-  rgb = images, alpha = images + 3 * pixels();
+  const size_t all = cameras.size() * pixels();
+  float* const images = images_.reserve(5 * all);
+  rgb = images, alpha = images + 3 * all;
   FrameView& v = frame_->view;
   v = FrameView{};
   v.n = (int)n;
-  frame_->cameras.assign(1, camera);
-  v.rgb = rgb, v.alpha = alpha, v.depth = images + 4 * pixels();
+  frame_->cameras = cameras;
+  v.rgb = rgb, v.alpha = alpha, v.depth = images + 4 * all;
   v.means = w.means, v.quats = w.quats, v.scales = w.scales, v.opacities = w.opacities, v.colors = w.colors;
   const int64_t bad = frame_->forward();
   if (bad)
