@@ -189,7 +189,10 @@ class Player:
             return none, [0.0] * 3
         if isinstance(background, str):
             raise BadInput(f"unknown background {background!r}", expected="plate, none or three numbers in 0..1")
-        return none, [float(c) for c in background]
+        color = [float(c) for c in background]
+        if len(color) != 3 or not np.isfinite(color).all():
+            raise BadInput("unusable background colour", expected="three finite numbers", got=str(background))
+        return none, color
 
     def _plate_behind(self, camera: Camera) -> UInt8[np.ndarray, "h w 3"]:
         distance = float(self.space.mean_translation[2])

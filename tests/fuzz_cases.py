@@ -230,7 +230,7 @@ def packed(draw: Draw) -> Call:
 def playback(draw: Draw) -> Call:
     parts = {name: type(p)(*(t.detach().numpy() for t in p)) for name, p in _rig(draw).items()}
     pose, frames = parts["pose"], draw.rng.randint(1, 3)
-    width, height = draw.size(70, 1), draw.size(70, 1)
+    width, height, model = draw.size(70, 1), draw.size(70, 1), draw.rng.choice(CAMERA_MODELS)
 
     def rows(array: np.ndarray) -> np.ndarray:
         return np.repeat(array[None], frames, 0)
@@ -240,17 +240,17 @@ def playback(draw: Draw) -> Call:
     arguments = {
         "mesh": parts["mesh"], "head": parts["head"], "torso": parts["torso"],
         "plate": np.zeros((height, width, 3), np.uint8),
-        "camera": Camera(width, height, draw.number(width), draw.number(width), width / 2, height / 2,
-                         np.asarray(_pose(draw)), draw.rng.choice(CAMERA_MODELS)),
+        "cameras": [Camera(width, height, draw.number(width), draw.number(width), width / 2, height / 2,
+                           np.asarray(_pose(draw)), model) for _ in range(draw.rng.randint(1, 3))],
         "driven": DrivenMotion(motion, rows(pose.features), rows(pose.torso_features), rows(pose.torso)),
         "index": draw.rng.randrange(frames),
         "background": draw.rng.choice(("plate", "none", (0.1, draw.number(0.5), 0.3))),
     }  # fmt: skip
     space = Statistics(*(np.ones(3, np.float32) for _ in Statistics._fields))
 
-    def run(mesh, head, torso, plate, camera, driven, index, background) -> np.ndarray:
+    def run(mesh, head, torso, plate, cameras, driven, index, background) -> list[np.ndarray]:
         own = Camera(width, height, width, width, width / 2, height / 2)
-        return Player(mesh, head, torso, space, plate, own, motion).frame(driven, index, camera, background)
+        return Player(mesh, head, torso, space, plate, own, motion).frames(driven, index, cameras, background)
 
     return run, arguments
 

@@ -124,6 +124,8 @@ def test_what_cannot_be_played_is_explained(player, tiny_avatar, tmp_path):
     driven = player.prepare(player.own_motion)
     with pytest.raises(BadInput, match="unknown background 'wall'"):
         player.frame(driven, 0, background="wall")
+    with pytest.raises(BadInput, match="unusable background colour"):
+        player.frame(driven, 0, background=(0.5, float("nan"), 0.5))
     with pytest.raises(IndexError, match=f"frame 900 of a motion of {len(driven)}"):
         player.frame(driven, 900)
     for camera in (replace(player.camera, width=0), replace(player.camera, fx=float("nan"))):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,6 +23,7 @@ from cuda_ext import ops
 from cuda_ext.backends import native
 
 CASES = RASTER_CASES | FIELD_CASES | STEP_CASES
+ONE_THREAD = "one thread"
 BUSY_CASES = ("raster_fwd_bwd 50k 512", "ssim 512", "fit_step 22k 256", "fit_step 50k 512")
 
 
@@ -30,7 +31,8 @@ def run(threads: list[int], *, names: list[str] | None = None, busy: bool = Fals
     """Time every case (or those of `names`) with each number of threads.
 
     Args:
-        busy: time a few cases beside a process that keeps one processor busy all the time, and nothing else.
+        busy: time a few cases alone and beside a process that keeps one processor busy all the time, and nothing else.
+            One thread is then the rival of the others: they take turns.
 
     Returns:
         {"machine", "rows"}. Rows are {"case", "backend", "threads", "busy_neighbours", "median_ms", "p95_ms", "min_ms",
@@ -45,12 +47,12 @@ def run(threads: list[int], *, names: list[str] | None = None, busy: bool = Fals
     for name in names:
         print(f"timing {name}", file=sys.stderr)
         case = CASES[name](name)
+        if busy:
+            rows += _busy_rows(case, max(2, *threads))
+            continue
         for count in threads:
             with _threads(count):
                 rows.append(_row(case, count, 0) | {"peak_mb": peaks.get(name)})
-                if busy:
-                    with busy_neighbour():
-                        rows.append(_row(case, count, 1) | {"peak_mb": None})
     return {"machine": about | {"load_after": os.getloadavg()[0]}, "rows": rows}
 
 
@@ -79,6 +81,25 @@ def _threads(count: int) -> Iterator[None]:
     finally:
         ops.set_threads(kernel_threads)
         torch.set_num_threads(torch_threads)
+
+
+def _busy_rows(case: Case, count: int) -> list[dict]:
+    """`count` threads beside one thread, without and with a busy neighbour."""
+
+    def on(threads: int) -> Callable[[], object]:
+        def run() -> None:
+            ops.set_threads(threads)  # nothing happens where it is so already
+            torch.set_num_threads(threads)
+            case.run()
+
+        return run
+
+    turns = Case(case.name, on(count), {ONE_THREAD: on(1)})
+    with _threads(count):
+        rows = [_row(turns, count, 0)]
+        with busy_neighbour():
+            rows.append(_row(turns, count, 1))
+    return [row | {"peak_mb": None} for row in rows]
 
 
 def _row(case: Case, threads: int, neighbours: int) -> dict:

@@ -105,7 +105,7 @@ void picture_rows(const PictureView& v, int y0, int y1) {
         for (int c = 0; c < 3; c++) wide[3 * x + c] = rgb[3 * x + c] + wide[3 * x + c] * v.color[c];
     }
     for (int i = 0; i < 3 * count; i++) {
-      const float clipped = wide[i] < 0.f ? 0.f : wide[i] > 1.f ? 1.f : wide[i];
+      const float clipped = wide[i] > 0.f ? (wide[i] < 1.f ? wide[i] : 1.f) : 0.f;  // NaN, of colours that overflow: 0
       out[i] = (uint8_t)(int)(clipped * 255.f + 0.5f);
     }
   }
