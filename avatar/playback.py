@@ -153,6 +153,8 @@ class Player:
         """Addresses of one row of motion. The motion's arrays are laid out once and kept until another one comes."""
         if driven is not self._driven:
             motion = driven.motion
+            if not isinstance(motion.quats_wxyz, np.ndarray):
+                raise TypeError(f"quats_wxyz: expected a numpy array, got {type(motion.quats_wxyz).__name__}")
             pose = RigPose(
                 motion.expression, motion.joints, driving_maths.rotations(motion).as_matrix(), motion.translation,
                 driven.features, driven.torso_features, driven.torso,
