@@ -91,9 +91,12 @@ class FitConfig:
     """Fit an avatar to a capture."""
 
     minutes: float = 5.0
-    """Time budget of the optimisation; rates are scheduled by it."""
+    """Time budget of the optimisation; rates are scheduled by it, or by `max_passes` if that comes first."""
     steps: int | None = None
     """Fixed number of steps instead of a time budget: reproducible on any machine."""
+    max_passes: float = 10.0
+    """A fit ends before its minutes are over when it saw every training frame this often: more passes over a short clip
+    learn it by heart, and held-out frames get worse."""
     long_side: int = 256
     """Resolution that is fitted, pixels."""
     head_gaussians: int = 12_000

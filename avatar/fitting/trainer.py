@@ -116,10 +116,11 @@ class Trainer:
     # -- budget -------------------------------------------------------------------------------------------------------
     @property
     def share(self) -> float:
-        """How much of the budget is spent, 0..1."""
+        """How much of the budget is spent, 0..1: of the minutes, or of the passes over the clip if they end first."""
         if self.config.steps is not None:
             return min(self.step / self.config.steps, 1.0)
-        return min(self.seconds / (60 * self.config.minutes), 1.0)
+        passes = self.step / len(self.split.train)
+        return min(max(self.seconds / (60 * self.config.minutes), passes / self.config.max_passes), 1.0)
 
     @property
     def decay(self) -> float:
