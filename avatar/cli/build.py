@@ -61,7 +61,7 @@ class Fit(Computing):
     overwrite: bool = False
     """Replace an older avatar of that name."""
     minutes: float = 5.0
-    """Time budget; one minute is within 1 dB of five."""
+    """Time budget; a short clip needs less and ends sooner, after ten passes over it."""
     steps: int | None = None
     """Fixed number of steps instead of a time budget: reproducible."""
     long_side: int = 256
@@ -171,7 +171,7 @@ class Demo(Computing):
             note(f"1/4 preprocess {video.name}")
             Preprocess(video=video, output=capture, overwrite=True, **shared).run()
         if not self._is_fitted(capture, avatar):
-            note(f"2/4 fit for {self.minutes:g} minutes")
+            note(f"2/4 fit for at most {self.minutes:g} minutes")
             Fit(capture=capture, output=avatar, minutes=self.minutes, seed=self.seed, overwrite=True, **shared).run()
         note("3/4 evaluate on held-out frames")
         scores = Eval(avatar=avatar, **shared).run()
