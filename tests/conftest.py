@@ -23,6 +23,18 @@ def unchecked_shapes():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(autouse=True)
+def _kernel_settings():
+    """What a test does to the width of vectors and the number of threads ends with it."""
+    from cuda_ext.backends import native
+
+    module = native()
+    lanes, threads = module.get_lanes(), module.get_threads()
+    yield
+    module.set_lanes(lanes)
+    module.set_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def capture():
     from synthetic import SyntheticCapture

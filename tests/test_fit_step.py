@@ -24,15 +24,6 @@ SSIM_WEIGHT, MASK_WEIGHT = 0.2, 0.05
 NAMES = [f"head.{n}" for n in HEAD_LEARNED] + [f"torso.{n}" for n in TORSO_LEARNED]
 
 
-@pytest.fixture(autouse=True)
-def _restore():
-    module = backends.native()
-    lanes, threads = module.get_lanes(), module.get_threads()
-    yield
-    module.set_lanes(lanes)
-    module.set_threads(threads)
-
-
 def target(kind: str, seed: int = 0) -> ops.FitTarget:
     rng = np.random.default_rng(seed)
     rgba = rng.integers(0, 256, (HEIGHT, WIDTH, 4), np.uint8)

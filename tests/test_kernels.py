@@ -15,15 +15,6 @@ from cuda_ext import backends, ops, reference
 LANES = backends.native().available_lanes()
 
 
-@pytest.fixture(autouse=True)
-def _restore():
-    module = backends.native()
-    lanes, threads = module.get_lanes(), module.get_threads()
-    yield
-    module.set_lanes(lanes)
-    module.set_threads(threads)
-
-
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("names", [("rgb", "alpha"), ("rgb", "alpha", "depth"), ("depth",)])
 def test_rasterize_matches_float64_reference(lanes, names):

@@ -16,15 +16,6 @@ SHAPES = ((700, 3), (700, 4), (1,), (0, 3), (41, 3, 24), (37_001,))
 RATES = (AdamRates(1e-2, 0.9, 0.99, 1e-15), AdamRates(3e-4), AdamRates(0.0), AdamRates(1.0, 0.0, 0.5, 1e-3))
 
 
-@pytest.fixture(autouse=True)
-def _restore():
-    module = backends.native()
-    lanes, threads = module.get_lanes(), module.get_threads()
-    yield
-    module.set_lanes(lanes)
-    module.set_threads(threads)
-
-
 def tensors(seed: int, scale: float = 1.0) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [scale * torch.randn(shape, generator=generator) for shape in SHAPES]

@@ -20,15 +20,6 @@ LAYOUTS = (
 EDGES = ((36, 32, 8), (3, 1, 4), (1, 17, 20), (20, 10, 8))
 
 
-@pytest.fixture(autouse=True)
-def _restore():
-    module = backends.native()
-    lanes, threads = module.get_lanes(), module.get_threads()
-    yield
-    module.set_lanes(lanes)
-    module.set_threads(threads)
-
-
 def relative(got: Tensor, want: Tensor) -> float:
     return float((got.detach().double() - want.detach()).norm() / want.detach().norm().clamp(min=1e-30))
 

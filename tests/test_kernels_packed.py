@@ -15,15 +15,6 @@ LANES = backends.native().available_lanes()
 STORAGES = ("int8", "half")
 
 
-@pytest.fixture(autouse=True)
-def _restore():
-    module = backends.native()
-    lanes, threads = module.get_lanes(), module.get_threads()
-    yield
-    module.set_lanes(lanes)
-    module.set_threads(threads)
-
-
 def example(n: int, channels: int = 3, k: int = 24, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     sizes = 10.0 ** rng.uniform(-6, -1, (n, channels, 1))  # maps of still and of lively Gaussians

@@ -14,15 +14,6 @@ OUTPUTS = ("means", "quats", "scales", "opacities", "colors")
 FIXED = {"triangles", "barycentrics", "hang", "hang_axes", "faces"}
 
 
-@pytest.fixture(autouse=True)
-def _restore():
-    module = backends.native()
-    lanes, threads = module.get_lanes(), module.get_threads()
-    yield
-    module.set_lanes(lanes)
-    module.set_threads(threads)
-
-
 def cast(part, dtype: torch.dtype, learn: bool = True):
     """The part in another precision, its learned tensors as leaves."""
     tensors = {k: t.to(dtype) if t.is_floating_point() else t for k, t in part._asdict().items()}

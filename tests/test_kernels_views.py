@@ -17,15 +17,6 @@ from cuda_ext.types import CAMERA_MODELS, Cameras, Raster
 LANES = backends.native().available_lanes()
 
 
-@pytest.fixture(autouse=True)
-def _restore():
-    module = backends.native()
-    lanes, threads = module.get_lanes(), module.get_threads()
-    yield
-    module.set_lanes(lanes)
-    module.set_threads(threads)
-
-
 def everything(backend, tensors: list[Tensor], cameras: Cameras, labels: Tensor | None = None) -> Raster:
     """All images; `tensors` are the five inputs, the features and the poses."""
     posed = replace(cameras, T_camera_world=tensors[6])

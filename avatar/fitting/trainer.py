@@ -44,6 +44,8 @@ class Best:
 
     psnr: float
     step: int
+    settled: bool
+    """Found at low rates."""
     tensors: dict[str, Tensor]
 
 
@@ -231,8 +233,8 @@ class Trainer:
         self._next_validation = int(self.step * VALIDATION_GROWTH) + 1
         score = self.validate()
         settled = stage_at(self.share, self.step) is STAGES[-1]
-        if self.best is None or not settled or score >= self.best.psnr:
-            self.best = Best(score, self.step, self.average.copy().tensors())
+        if self.best is None or not self.best.settled or score >= self.best.psnr:
+            self.best = Best(score, self.step, settled, self.average.copy().tensors())
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -261,7 +263,7 @@ class Trainer:
         tensors |= {name: getattr(self, name) for name in PER_GAUSSIAN}
         tensors |= {"generator": self.generator.get_state(), "queue": torch.tensor(self._queue, dtype=torch.int64)}
         numbers = {name: getattr(self, name) for name in ("step", "seconds", "train_psnr", "loss", "_next_validation")}
-        best = {"psnr": self.best.psnr, "step": self.best.step} if self.best else None
+        best = {name: getattr(self.best, name) for name in ("psnr", "step", "settled")} if self.best else None
         return tensors, {"numbers": numbers, "best": best}
 
     def restore(self, tensors: dict[str, Tensor], metadata: dict) -> None:
