@@ -61,10 +61,11 @@ def stage_at(share: float, step: int) -> Stage:
 
 @torch.no_grad()
 def pull_colors(trainer: Trainer) -> None:
-    """Colours return to where they started, each part at its own pace (see `LimitConfig`), slower as rates decay."""
-    head, torso, decay = trainer.layers.head, trainer.layers.torso, trainer.decay
-    head.colors.lerp_(trainer.color_anchors, decay * trainer.color_pulls[:, None])
-    torso.colors.lerp_(trainer.avatar.layers.torso.colors, decay * trainer.config.limits.torso_color_pull)
+    """Colours return to where they started, each part at its own pace (see `LimitConfig`)."""
+    head, torso = trainer.layers.head, trainer.layers.torso
+    head.colors.lerp_(trainer.color_anchors, trainer.color_pulls[:, None])
+    torso_pull = trainer.config.limits.torso_color_pull * trainer.decay  # or the pattern fades as the rates do
+    torso.colors.lerp_(trainer.avatar.layers.torso.colors, torso_pull)
 
 
 @torch.no_grad()
