@@ -6,9 +6,7 @@ edit lists, 10-bit and full-range pixels, colour matrices that the file does not
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from avatar.errors import BadInput
+from preprocess.container import MIN_SECONDS, cut_off, no_frames, opened, picture_stream, require_whole
 from preprocess.orientation import display_matrix, fit_size, swaps, turn_degrees, turned, upright_size
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-MIN_SECONDS = 2.0
-ANY_FORMAT = "a video file that FFmpeg reads (mp4, mov, mkv, webm, avi, ...)"
 _HDR_TRANSFERS = (16, 18)  # SMPTE 2084 (PQ) and ARIB B67 (HLG), ITU-T H.273 table 3
 _UNSPECIFIED = 2  # ITU-T H.273 table 4
 _BT709 = 1
@@ -59,13 +56,13 @@ def probe(path: Path | str) -> VideoInfo:
         BadInput: it is no readable video, holds no picture, or is cut off.
     """
     path = Path(path)
-    with _open(path) as container:
-        stream = _picture_stream(container, path)
-        _require_whole(container, stream, path)
+    with opened(path) as container:
+        stream = picture_stream(container, path)
+        require_whole(container, stream, path)
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         first = next(_decoded(container, stream, path), None)
         if first is None:
-            raise _no_frames(path)
+            raise no_frames(path)
         start, (seconds, count) = first.time or 0.0, _length(stream, container, fps)
         has_audio, matrix = bool(container.streams.audio), display_matrix(first)
         width, height = upright_size(first, stream, matrix)
@@ -110,10 +107,10 @@ def frames(
         BadInput: not a video, no frames, damaged, or it ends before its header says.
     """
     path = Path(path)
-    with _open(path) as container:
-        stream = _picture_stream(container, path)
+    with opened(path) as container:
+        stream = picture_stream(container, path)
         if max_seconds is None:
-            _require_whole(container, stream, path)
+            require_whole(container, stream, path)
         index, last = 0, -1.0
         step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
         size = None
@@ -130,7 +127,7 @@ def frames(
                 yield index, time, to_rgb(frame, size)
             index += 1
         if index == 0:
-            raise _no_frames(path) if not start_seconds else _starts_late(path, start_seconds)
+            raise no_frames(path) if not start_seconds else _starts_late(path, start_seconds)
 
 
 def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
@@ -152,103 +149,12 @@ def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3
     return np.ascontiguousarray(turned(picture.to_ndarray(), matrix))
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[InputContainer]:
-    import av
-    from av.error import FFmpegError
-
-    if not path.exists():
-        raise BadInput(f"{path} does not exist", expected=ANY_FORMAT, fix="check the name and the folder")
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder", expected=ANY_FORMAT, fix="name the video file inside it")
-    if path.stat().st_size == 0:
-        raise BadInput(f"{path} is empty", expected=ANY_FORMAT, got="0 bytes", fix="copy or record the file again")
-    try:
-        _require_index(path)
-        container = av.open(str(path))
-    except PermissionError as error:
-        raise BadInput(f"{path} can't be read", got="no permission", fix=f"chmod +r '{path}'") from error
-    except FFmpegError as error:
-        raise _unreadable(path, error) from error
-    with container:
-        yield container
-
-
-def _unreadable(path: Path, error: Exception) -> BadInput:
-    with path.open("rb") as file:
-        head = file.read(4096)
-    text = all(byte in b"\t\n\r\f" or 32 <= byte < 127 or byte > 127 for byte in head)
-    got = "a text file" if text else str(error)
-    return BadInput(f"{path} is not a video", expected=ANY_FORMAT, got=got, fix="name the video file itself")
-
-
-def _require_index(path: Path) -> None:
-    """Refuse an mp4/mov whose 'moov' box is missing or cut (ISO 14496-12, 4.2), and an AVI shorter than it says."""
-    size, position = path.stat().st_size, 0
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] == b"RIFF" and head[8:] == b"AVI ":
-            said = int.from_bytes(head[4:8], "little") + 8
-            if size < said < 2**32:  # the largest value is written by recorders that never came back to fill it in
-                raise _cut_off(path, f"{said} bytes, as its header says", f"{size} bytes", 0.0)
-            return
-        while position + 8 <= size:
-            file.seek(position)
-            length, kind = struct.unpack(">I4s", file.read(8))
-            if length == 1:
-                length = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))[0]
-            if (position == 0 and kind != b"ftyp") or (kind == b"moov" and position + length <= size):
-                return
-            position += length if length >= 8 else size
-    raise BadInput(
-        f"{path} is cut off: its index (the 'moov' part) is missing",
-        expected="a complete mp4 or mov file",
-        got=f"{size} bytes without an index",
-        fix="copy the file again, or stop the recording properly; the tool 'untrunc' can mend some of them",
-    )
-
-
-def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    from av.stream import Disposition
-
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:  # cover art of a song
-            stream.thread_type = "AUTO"
-            return stream
-    kinds = sorted({stream.type for stream in container.streams})
-    raise BadInput(
-        f"{path} holds no video",
-        expected="a file with a picture track",
-        got=f"only {', '.join(kinds)}" if kinds else "no track at all",
-        fix="name the video; a speech file goes to `visavis drive AVATAR --audio FILE`",
-    )
-
-
-def _no_frames(path: Path) -> BadInput:
-    return BadInput(f"{path} holds 0 frames", expected="a video with pictures", fix="copy or record the file again")
-
-
 def _starts_late(path: Path, start_seconds: float) -> BadInput:
     return BadInput(
         f"{path} has no frame after {start_seconds:g} s",
         expected="a start inside the clip",
         fix="use a smaller --start-seconds",
     )
-
-
-def _cut_off(path: Path, expected: str, got: str, good_seconds: float) -> BadInput:
-    keep = f"; or use what is there with --max-seconds {good_seconds:.0f}" if good_seconds >= MIN_SECONDS else ""
-    return BadInput(f"{path} is cut off", expected=expected, got=got, fix=f"copy or record the file again{keep}")
-
-
-def _require_whole(container: InputContainer, stream: VideoStream, path: Path) -> None:
-    """An index whose samples lie beyond the end of the file shows a truncated copy before anything is decoded."""
-    size, entries = path.stat().st_size, stream.index_entries
-    beyond = next((i for i in range(len(entries)) if entries[i].pos + entries[i].size > size), None)
-    if beyond is not None:
-        last = entries[len(entries) - 1]
-        good = float((entries[beyond].timestamp - entries[0].timestamp) * (stream.time_base or 0))
-        raise _cut_off(path, f"{last.pos + last.size} bytes or more, as its index says", f"{size} bytes", good - 0.5)
 
 
 def _decoded(container: InputContainer, stream: VideoStream, path: Path, whole: bool = False) -> Iterator[VideoFrame]:
@@ -279,10 +185,10 @@ def _decoded(container: InputContainer, stream: VideoStream, path: Path, whole: 
             good += len(decoded)
             yield from decoded
     except FFmpegError as error:
-        raise _cut_off(path, "data that decodes to its end", f"{error} after {good} frames", end - 0.5) from error
+        raise cut_off(path, "data that decodes to its end", f"{error} after {good} frames", end - 0.5) from error
     total = (container.duration or 0) / av.time_base
     if whole and total - end > max(1.0, 0.05 * total):
-        raise _cut_off(path, f"{total:.1f} s, as its header says", f"{end:.1f} s of data", end - 0.5)
+        raise cut_off(path, f"{total:.1f} s, as its header says", f"{end:.1f} s of data", end - 0.5)
 
 
 def _timed(
@@ -309,7 +215,7 @@ def _length(stream: VideoStream, container: InputContainer, fps: float) -> tuple
 
 def _length_by_reading(path: Path) -> tuple[float, int]:
     """Duration and number of packets by walking through the file without decoding."""
-    with _open(path) as container:
-        stream = _picture_stream(container, path)
+    with opened(path) as container:
+        stream = picture_stream(container, path)
         times = [float(p.pts * p.time_base) for p in container.demux(stream) if p.pts is not None and p.time_base]
     return (max(times) - min(times), len(times)) if times else (0.0, 0)
