@@ -17,6 +17,7 @@ from torch import Tensor
 from avatar import driving_maths
 from avatar.driving_maths import TORSO_SMOOTHING_SECONDS, Statistics
 from avatar.geometry import axis_angle_to_matrix, matrix_to_quat, mean_rotation, quat_to_matrix
+from avatar.tracks import AlongMotion
 from avatar.types import HeadParams, Motion
 
 RIDGE = 0.1
@@ -120,24 +121,13 @@ class DrivenFrame:
 
 
 @dataclass(frozen=True)
-class PreparedMotion:
+class PreparedMotion(AlongMotion):
     """A motion with its clamped driving features, ready for rendering."""
 
     motion: Motion
     features: Float[Tensor, "t k"]
     torso_features: Float[Tensor, "t kt"]
     torso: Float[Tensor, "t 3"]
-
-    def __len__(self) -> int:
-        return len(self.motion)
-
-    @property
-    def fps(self) -> float:
-        return self.motion.fps
-
-    @property
-    def timestamps_seconds(self) -> Float[np.ndarray, " t"]:
-        return self.motion.timestamps_seconds
 
     def frame(self, index: int) -> DrivenFrame:
         """What the layers of an avatar need to take one pose."""

@@ -23,7 +23,7 @@ from avatar.errors import BackendUnavailable, BadInput, FormatMismatch
 from avatar.files import read_arrays, read_json
 from avatar.motion.motion_io import load_motion
 from avatar.plate import plate_behind
-from avatar.tracks import Camera, Motion
+from avatar.tracks import AlongMotion, Camera, Motion
 from cuda_ext.backends import BackendMissing, native
 from cuda_ext.camera_models import CAMERA_MODELS, MAX_SIDE
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
@@ -47,24 +47,13 @@ class Driven(Protocol):
 
 
 @dataclass(frozen=True)
-class DrivenMotion:
+class DrivenMotion(AlongMotion):
     """A motion in an avatar's driving space, in numpy."""
 
     motion: Motion
     features: Float[np.ndarray, "t k"]
     torso_features: Float[np.ndarray, "t kt"]
     torso: Float[np.ndarray, "t 3"]
-
-    def __len__(self) -> int:
-        return len(self.motion)
-
-    @property
-    def fps(self) -> float:
-        return self.motion.fps
-
-    @property
-    def timestamps_seconds(self) -> Float[np.ndarray, " t"]:
-        return self.motion.timestamps_seconds
 
 
 class Player:

@@ -88,3 +88,20 @@ class Motion:
 
 
 MOTION_FIELDS = ("timestamps_seconds", "expression", "joints", "quats_wxyz", "translation", "torso")
+
+
+class AlongMotion:
+    """What goes along a motion, frame by frame."""
+
+    motion: Motion
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    @property
+    def fps(self) -> float:
+        return self.motion.fps
+
+    @property
+    def timestamps_seconds(self) -> Float[np.ndarray, " t"]:
+        return self.motion.timestamps_seconds

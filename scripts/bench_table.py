@@ -1,4 +1,4 @@
-"""Measures, and rewrites the README's tables between their markers: `kernels` (5 minutes) and `clips` (20 minutes)."""
+"""Measures, and rewrites the README's tables between their markers: `kernels` (2 minutes) and `clips` (5 minutes)."""
 
 from __future__ import annotations
 

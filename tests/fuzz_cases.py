@@ -298,7 +298,7 @@ def _spoiled_tensor(t: Tensor, draw: Draw) -> Any:
     ]  # fmt: skip
     try:
         return draw.rng.choice(ways)()
-    except (RuntimeError, NotImplementedError, IndexError):  # a scalar has no rows
+    except (RuntimeError, NotImplementedError, IndexError):  # torch can't spoil this shape so: the case stays sound
         return t
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from avatar.driving import PreparedMotion, perturb
+from avatar.driving import PreparedMotion
 from avatar.evaluation.metrics import psnr, psnr_of
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split
@@ -24,7 +24,7 @@ from avatar.layers import Layers
 from avatar.model import Avatar
 from avatar.renderer import render
 from avatar.rig import facing, posed_vertices
-from avatar.types import Gaussians, RenderOutput
+from avatar.types import Gaussians
 from cuda_ext import ops
 
 AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.9
@@ -113,7 +113,7 @@ class Trainer:
 
     @torch.no_grad()
     def _first_points(self) -> Tensor:
-        return self._gaussians(self.layers, int(self.split.train[0]), torch.zeros(6)).means
+        return self._gaussians(self.layers, int(self.split.train[0])).means
 
     # -- budget -------------------------------------------------------------------------------------------------------
     @property
@@ -180,13 +180,12 @@ class Trainer:
             self._queue = self.split.train[order.numpy()].tolist()
         return self._queue.pop()
 
-    def _gaussians(self, layers: Layers, index: int, delta: Tensor) -> Gaussians:
-        driven = self.prepared.frame(index)
-        driven = replace(driven, params=perturb(driven.params, delta))
-        return layers.gaussians(self.avatar.head, self.avatar.neutral, driven)
+    def _gaussians(self, layers: Layers, index: int) -> Gaussians:
+        return layers.gaussians(self.avatar.head, self.avatar.neutral, self.prepared.frame(index))
 
-    def _rasterize(self, g: Gaussians) -> RenderOutput:
-        return render(g, self.frames.camera, backend="cpu")
+    def _image(self, layers: Layers, index: int) -> Float[Tensor, "h w 3"]:
+        """Layers in the tracked pose of a frame, before the plate."""
+        return render(self._gaussians(layers, index), self.frames.camera, background=self.plate, backend="cpu").rgb
 
     @torch.no_grad()
     def _covered_pixels(self, index: int) -> Bool[np.ndarray, "h w"]:
@@ -194,8 +193,7 @@ class Trainer:
         if self._rough is None:
             self._rough = self.average.copy()
         if index not in self._covered:
-            output = self._rasterize(self._gaussians(self._rough, index, torch.zeros(6)))
-            image = output.rgb + (1 - output.alpha)[..., None] * self.plate
+            image = self._image(self._rough, index)
             scale = self.frames.camera.width / self.avatar.camera.width
             landmarks = self.frames.capture.landmarks_px[index] * scale
             target = self.frames[index][0]
@@ -243,9 +241,7 @@ class Trainer:
         chosen = slice_[np.linspace(0, len(slice_) - 1, min(len(slice_), MAX_VALIDATION_FRAMES)).astype(int)]
         scores = []
         for index in chosen.tolist():
-            output = self._rasterize(self._gaussians(self.average, index, torch.zeros(6)))
-            image = output.rgb + (1 - output.alpha)[..., None] * self.plate
-            scores.append(psnr(image.clamp(0, 1), self.frames[index][0]))
+            scores.append(psnr(self._image(self.average, index).clamp(0, 1), self.frames[index][0]))
         return float(np.mean(scores))
 
     # -- checkpoint ---------------------------------------------------------------------------------------------------

@@ -8,8 +8,6 @@ namespace {
 
 // param, grad, first moment, second moment
 using AdamAddresses = std::array<Address, 4>;
-// the members of AdamRates
-using AdamNumbers = std::array<float, 7>;
 
 void adam(const std::vector<AdamAddresses>& addresses, const std::vector<int64_t>& counts,
           const std::vector<AdamNumbers>& numbers) {
@@ -17,9 +15,8 @@ void adam(const std::vector<AdamAddresses>& addresses, const std::vector<int64_t
   tensors.reserve(addresses.size());
   for (size_t i = 0; i < addresses.size(); i++) {
     const auto& a = addresses[i];
-    const auto [beta1, first_share, beta2, second_share, eps, step_size, inverse_sqrt_bias] = numbers[i];
-    tensors.push_back({floats(a[0]), floats(a[1]), floats(a[2]), floats(a[3]), counts[i],
-                       {beta1, first_share, beta2, second_share, eps, step_size, inverse_sqrt_bias}});
+    tensors.push_back(
+        {floats(a[0]), floats(a[1]), floats(a[2]), floats(a[3]), counts[i], adam_rates(numbers[i])});
   }
   adam_step(tensors);
 }

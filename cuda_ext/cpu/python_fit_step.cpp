@@ -1,4 +1,3 @@
-#include <cmath>
 #include <tuple>
 
 #include "bindings.h"
@@ -15,25 +14,12 @@ constexpr int kHeadTensors = 7, kTorsoTensors = 6;
 struct AdamArguments {
   std::array<Address, kHeadTensors> head_first, head_second;
   std::array<Address, kTorsoTensors> torso_first, torso_second;
-  std::array<double, kHeadTensors + kTorsoTensors> rates;  // head's, torso's
-  std::array<double, 3> constants;                         // beta1, beta2, eps
-  int count;                                               // of steps, this one included
+  std::array<AdamNumbers, kHeadTensors + kTorsoTensors> numbers;  // head's, torso's
 };
-
-maths::AdamRates<float> adam_rates(const AdamArguments& a, double rate) {
-  const auto [b1, b2, eps] = a.constants;
-  return {(float)b1,
-          (float)(1 - b1),
-          (float)b2,
-          (float)(1 - b2),
-          (float)eps,
-          (float)(rate / (1 - std::pow(b1, a.count))),
-          (float)(1 / std::sqrt(1 - std::pow(b2, a.count)))};
-}
 
 RigRates rig_rates(const AdamArguments& a, int first, int count) {
   maths::AdamRates<float> r[kHeadTensors] = {};
-  for (int i = 0; i < count; i++) r[i] = adam_rates(a, a.rates[first + i]);
+  for (int i = 0; i < count; i++) r[i] = adam_rates(a.numbers[first + i]);
   return {r[0], r[1], r[2], r[3], r[4], r[5], r[6]};
 }
 
@@ -77,18 +63,18 @@ void register_fit_step(nb::module_& m) {
              std::array<Address, 11> head, std::array<int, 2> head_counts, std::array<Address, 6> torso,
              std::array<int, 2> torso_counts, std::array<Address, kHeadTensors> head_first,
              std::array<Address, kHeadTensors> head_second, std::array<Address, kTorsoTensors> torso_first,
-             std::array<Address, kTorsoTensors> torso_second, std::array<double, kHeadTensors + kTorsoTensors> rates,
-             std::array<double, 3> constants, int count, std::array<int, 2> size, std::array<float, 4> intrinsics,
+             std::array<Address, kTorsoTensors> torso_second, std::array<AdamNumbers, kHeadTensors + kTorsoTensors> numbers,
+             std::array<int, 2> size, std::array<float, 4> intrinsics,
              std::array<float, 12> view_rows, std::array<Address, 3> images, std::array<float, 3> backdrop,
              std::array<float, 2> weights, std::array<Address, 2> delta, Address gradient_norms) {
             return run(step, {mesh, mesh_counts}, {pose}, {head, head_counts}, {torso, torso_counts},
-                       {head_first, head_second, torso_first, torso_second, rates, constants, count}, size, intrinsics,
+                       {head_first, head_second, torso_first, torso_second, numbers}, size, intrinsics,
                        view_rows, images, backdrop, weights, delta, gradient_norms);
           },
           ReleaseGil(), nb::arg("mesh"), nb::arg("mesh_counts"), nb::arg("pose"), nb::arg("head"),
           nb::arg("head_counts"), nb::arg("torso"), nb::arg("torso_counts"), nb::arg("head_first"),
-          nb::arg("head_second"), nb::arg("torso_first"), nb::arg("torso_second"), nb::arg("rates"),
-          nb::arg("constants"), nb::arg("count"), nb::arg("size"), nb::arg("intrinsics"), nb::arg("view_rows"),
+          nb::arg("head_second"), nb::arg("torso_first"), nb::arg("torso_second"), nb::arg("numbers"),
+          nb::arg("size"), nb::arg("intrinsics"), nb::arg("view_rows"),
           nb::arg("images"), nb::arg("backdrop"), nb::arg("weights"), nb::arg("delta"), nb::arg("gradient_norms"))
       .def("bytes", &FitStep::bytes);
 }

@@ -10,6 +10,8 @@
 #include <array>
 #include <cstdint>
 
+#include "maths/adam.h"
+
 namespace visavis {
 
 using Address = uintptr_t;
@@ -17,6 +19,10 @@ using ReleaseGil = nanobind::call_guard<nanobind::gil_scoped_release>;
 
 inline float* floats(Address a) { return reinterpret_cast<float*>(a); }
 inline const int32_t* integers(Address a) { return reinterpret_cast<const int32_t*>(a); }
+
+// What `AdamRates.factors` of cuda_ext/ops/adam.py gives.
+using AdamNumbers = std::array<float, 7>;
+inline maths::AdamRates<float> adam_rates(const AdamNumbers& n) { return {n[0], n[1], n[2], n[3], n[4], n[5], n[6]}; }
 
 void register_raster(nanobind::module_& m);
 void register_photometric(nanobind::module_& m);

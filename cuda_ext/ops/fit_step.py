@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cuda_ext.backends import native
 from cuda_ext.camera_models import MAX_SIDE
+from cuda_ext.ops.adam import AdamRates
 from cuda_ext.ops.checks import checked
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
 
@@ -95,7 +96,7 @@ class FitStep:
         )
         self._poses = RigPose(*(t.float().contiguous() for t in poses))
         self._camera = ([width, height], [fx, fy, cx, cy], view[:3].ravel().tolist())
-        self._constants = [*betas, eps]
+        self._adam = (*betas, eps)
         self._native = native().FitStep()
         self._known: tuple[Any, ...] | None = None
         """The tensors that were checked last: a fit passes the same ones again and again."""
@@ -139,6 +140,7 @@ class FitStep:
         delta = checked(delta, "delta", (POSE_DELTA + self._mesh.expression_basis.shape[0],)).detach()
         gradient = torch.empty_like(delta) if want_delta_gradient else None
         mesh_counts, head_counts, torso_counts = counts(self._mesh, head, torso)
+        numbers = [AdamRates(rate, *self._adam).factors(count) for rate in rates]
         plate = target.behind.ndim == 3
         images = [
             target.rgba.ctypes.data, 0 if target.covered is None else target.covered.ctypes.data,
@@ -148,8 +150,8 @@ class FitStep:
             loss, squared, pixels = self._native.run(
                 addresses(self._mesh), mesh_counts, addresses(tuple(t[row] for t in self._poses)), addresses(head),
                 head_counts, addresses(torso), torso_counts, addresses(moments.head_first),
-                addresses(moments.head_second), addresses(moments.torso_first), addresses(moments.torso_second), rates,
-                self._constants, count, *self._camera, images, [0.0] * 3 if plate else target.behind.tolist(),
+                addresses(moments.head_second), addresses(moments.torso_first), addresses(moments.torso_second),
+                numbers, *self._camera, images, [0.0] * 3 if plate else target.behind.tolist(),
                 [target.ssim_weight, target.mask_weight],
                 [delta.data_ptr(), 0 if gradient is None else gradient.data_ptr()], gradient_norms.data_ptr(),
             )  # fmt: skip
