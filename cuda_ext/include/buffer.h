@@ -22,7 +22,7 @@ class Buffer {
 #else
     const size_t spare = count / 4 + 64;
 #endif
-    if (count > capacity_) {
+    if (!data_ || count > capacity_) {  // never null, so that memset and memcpy may be told of nothing to do
       const size_t bytes = ((count + spare) * sizeof(T) + 63) / 64 * 64;
       std::free(data_);
       capacity_ = 0;
