@@ -17,8 +17,10 @@ from jaxtyping import Float, UInt8
 
 from avatar.errors import BadInput
 from avatar.files import cannot_write, partial_file, publish_file
+from cuda_ext.backends import BackendMissing, native
 
 AUDIO_RATE = 48_000
+_AVX512_LANES = 16
 _BT709 = 1  # ITU-T H.273 code point of the primaries, transfer and matrix
 
 
@@ -108,7 +110,7 @@ class VideoWriter:
         publish_file(self.path)
 
     def _add_video_stream(self, crf: int) -> VideoStream:
-        stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": str(crf), "preset": "fast"})
+        stream = self._container.add_stream("libx264", rate=self._rate, options=_x264_options(crf))
         stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
         stream.pix_fmt = "yuv420p"
         stream.time_base = 1 / self._rate
@@ -208,6 +210,21 @@ class _Sound:
                 yield out.to_ndarray()
         except FFmpegError as error:
             raise _unreadable(self.path, error) from error
+
+
+def _x264_options(crf: int) -> dict[str, str]:
+    """Settings of the encoder.
+
+    x264 (core 165) with AVX-512 gave other bytes for the same small clip in 58 of 4,145 runs on a busy processor, on
+    one thread; with AVX2 in none of 8,070. Only where there is AVX-512 may AVX2 be asked for by name: x264 does
+    not look whether the processor has it.
+    """
+    options = {"crf": str(crf), "preset": "fast"}
+    try:
+        widest = native().available_lanes()[-1]
+    except BackendMissing:
+        return options
+    return options | {"x264-params": "asm=avx2"} if widest == _AVX512_LANES else options
 
 
 def _unreadable(path: Path, error: Exception) -> BadInput:
