@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cuda_ext.backends import BackendMissing
-from cuda_ext.ops.checks import checked, checked_cameras
+from cuda_ext.ops.checks import checked, checked_cameras, require_finite_gaussians
 from cuda_ext.reference import photometric_loss, rig, ssim
 from cuda_ext.types import Cameras, Raster
 
@@ -58,8 +58,7 @@ def rasterize(
         checked(opacities, "opacities", (n,), device=device),
         checked(colors, "colors", (n, 3), device=device),
     )
-    if not all(bool(torch.isfinite(t).all()) for t in inputs):
-        raise ValueError("the Gaussians hold a NaN or infinity")
+    require_finite_gaussians(*inputs)
     pose, numbers = checked_cameras(cameras, device)
     intrinsics = torch.zeros(len(cameras), 3, 3, device=device)
     intrinsics[:, 0, 0], intrinsics[:, 1, 1], intrinsics[:, 2, 2] = numbers[:, 0], numbers[:, 1], 1

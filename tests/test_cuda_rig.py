@@ -97,6 +97,15 @@ def test_flags_tell_of_overflow_and_of_spoilt_gaussians():
     assert all(torch.isfinite(i).all() for i in images)
 
 
+@pytest.mark.parametrize("field", ["means", "map_opacities", "log_scales", "colors"])
+def test_non_finite_input_is_refused(field):
+    mesh, pose, head, torso = rig_parts(50, 20)
+    spoiled = getattr(head, field).clone()
+    spoiled.view(-1)[-1] = float("-inf")
+    with pytest.raises(ValueError, match="1 of 70 Gaussians hold a NaN or infinity"):
+        gpu().rig(mesh, pose, head._replace(**{field: spoiled}), torso)
+
+
 @pytest.mark.parametrize(("n", "n_torso"), [(0, 0), (0, 5), (5, 0)])
 def test_few_or_no_gaussians(n, n_torso):
     parts = rig_parts(n, n_torso)

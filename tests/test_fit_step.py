@@ -149,6 +149,16 @@ def test_nothing_moves_when_a_gaussian_is_not_finite():
     assert all(torch.equal(a, b) or a.isnan().any() for a, b in zip(before, fit.learned, strict=True))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nothing_moves_when_the_loss_is_not_finite(value):
+    fit, want = Native(500), target("plate")
+    before = [t.clone() for t in fit.learned]
+    want.behind[3, 4, 1] = value
+    with pytest.raises(ValueError, match="the loss is not finite"):
+        fit.step(want, torch.zeros(58))
+    assert all(torch.equal(a, b) for a, b in zip(before, fit.learned, strict=True))
+
+
 def test_copies_and_wrong_shapes_are_refused():
     fit = Native(500)
     strided = torch.stack([fit.head.means, fit.head.means], 1)[:, 0]

@@ -120,13 +120,24 @@ def test_few_or_no_gaussians(n, n_torso):
         torch.testing.assert_close(got.double(), want[name], atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("field", ["means", "map_means", "log_scales", "opacity_logits", "quats"])
-def test_non_finite_input_is_never_hidden(field):
-    mesh, pose, head, torso = rig_parts(50)
-    spoiled = getattr(head, field).clone()
-    spoiled.view(-1)[7] = float("inf")
-    outputs = ops.rig(mesh, pose, head._replace(**{field: spoiled}), torso)
-    assert not all(torch.isfinite(o).all() for o in outputs)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("backend", [ops, reference])
+def test_non_finite_input_is_refused(backend, value):
+    mesh, pose, head, torso = rig_parts(50, 20)
+    for part in (pose, head, torso):
+        for name, tensor in part._asdict().items():
+            if not tensor.is_floating_point() or name == "hang_axes":  # axes count only where hair hangs
+                continue
+            spoiled = tensor.clone()
+            spoiled.view(-1)[0 if name == "hang" else -1] = value
+            swapped = [p._replace(**{name: spoiled}) if p is part else p for p in (pose, head, torso)]
+            with pytest.raises(ValueError, match=r"\d+ of 70 Gaussians hold a NaN or infinity"):
+                backend.rig(mesh, *swapped)
+    with pytest.raises(ValueError, match="70 Gaussians hold a NaN or infinity"):
+        backend.rig(mesh._replace(neutral=mesh.neutral * value), pose, head, torso)
+    one = head._replace(colors=head.colors.index_fill(0, torch.tensor([7]), value))
+    with pytest.raises(ValueError, match="^1 of 70 Gaussians"):
+        backend.rig(mesh, pose, one, torso)
 
 
 @pytest.mark.parametrize(("which", "value"), [("faces", 300), ("faces", -1), ("triangles", 500), ("triangles", -1)])

@@ -1,7 +1,9 @@
 #include "fit_step.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <stdexcept>
 #include <vector>
 
 #include "maths/rotation.h"
@@ -31,6 +33,8 @@ FitResult FitStep::run(const FitFrame& frame) {
   set_pose(frame.delta);
   posed_.render(frame.features, frame.torso_move);
   const FitResult result = compare(frame);
+  if (!std::isfinite(result.loss))
+    throw std::invalid_argument("the loss is not finite: expected finite numbers in target and weights");
   posed_.backward(composite_.grad_image, composite_.grad_alpha);
   float joints[3 * kJoints], rotation[9], translation[3];
   std::vector<float> expression(v.mesh.expressions);

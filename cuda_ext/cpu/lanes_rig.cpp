@@ -107,10 +107,23 @@ VISAVIS_INLINE const RigSet& set_of(const RigView& f, int chunk, int& begin, int
   return s;
 }
 
+// How many of `count` Gaussians from `at` on hold a NaN or infinity.
+VISAVIS_INLINE int count_bad(const RigWorld& w, int64_t at, int count) {
+  const auto fine = [&w](int64_t i, int64_t many) {
+    return all_finite(w.means + 3 * i, 3 * many) && all_finite(w.quats + 4 * i, 4 * many) &&
+           all_finite(w.scales + 3 * i, 3 * many) && all_finite(w.opacities + i, many) &&
+           all_finite(w.colors + 3 * i, 3 * many);
+  };
+  if (fine(at, count)) return 0;
+  int bad = 0;
+  for (int i = 0; i < count; i++) bad += !fine(at + i, 1);
+  return bad;
+}
+
 }  // namespace
 
-void rig_gaussians(const RigView& f, int chunk) {
-  int begin, end;
+int rig_gaussians(const RigView& f, int chunk) {
+  int begin, end, bad = 0;
   const RigSet& s = set_of(f, chunk, begin, end);
   Block b;
   for (int first = begin; first < end; first += kRigBlock) {
@@ -122,7 +135,9 @@ void rig_gaussians(const RigView& f, int chunk) {
           [](vf x) { return exp_or_nan(x); });
     apply(b.logits, b.count, f.world.opacities + at, [](vf x) { return sigmoid_or_nan(x); });
     memcpy(f.world.colors + 3 * at, s.tensors.colors + 3 * (int64_t)first, sizeof(float) * 3 * b.count);
+    bad += count_bad(f.world, at, b.count);
   }
+  return bad;
 }
 
 namespace {

@@ -1,8 +1,7 @@
 #include <algorithm>
-#include <stdexcept>
-#include <string>
 
 #include "bindings.h"
+#include "finite.h"
 #include "frame_state.h"
 
 namespace nb = nanobind;
@@ -33,8 +32,7 @@ class Frame {
       std::copy(row + 4, row + kCameraFloats, camera.view);
     }
     set_inputs(inputs, images);
-    const int64_t bad = state_->forward();
-    if (bad) throw std::invalid_argument(std::to_string(bad) + " of " + std::to_string(n) + " Gaussians hold a NaN or infinity");
+    require_finite_gaussians(state_->forward(), n);
   }
 
   void backward(const Inputs& inputs, const Images& images, const ImageGradients& image_gradients,

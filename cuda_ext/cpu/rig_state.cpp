@@ -1,9 +1,11 @@
 #include "rig_state.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
+#include "finite.h"
 #include "kernels.h"
 #include "maths/rig.h"
 #include "maths/rotation.h"
@@ -37,7 +39,11 @@ void RigState::forward(const float* const features[2], const float* torso_move) 
   const RigView& v = view;
   parallel(chunks_of(v.mesh.vertex_count, kMeshChunk), [&](int chunk) { k.rig_vertices(v, chunk); });
   parallel(chunks_of(v.mesh.face_count, kMeshChunk), [&](int chunk) { k.rig_frames(v, chunk); });
-  parallel(v.chunks(), [&](int chunk) { k.rig_gaussians(v, chunk); });
+  std::atomic<int64_t> bad{0};
+  parallel(v.chunks(), [&](int chunk) {
+    if (const int found = k.rig_gaussians(v, chunk)) bad += found;
+  });
+  require_finite_gaussians(bad, gaussians());
 }
 
 void RigState::lay_out(const float* const features[2]) {

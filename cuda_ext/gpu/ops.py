@@ -18,7 +18,7 @@ from cuda_ext.gpu import rig as rigs
 from cuda_ext.gpu.fields import FieldOps
 from cuda_ext.gpu.launch import Launcher
 from cuda_ext.gpu.rasterize import rasterize
-from cuda_ext.ops.checks import checked
+from cuda_ext.ops.checks import checked, require_finite_gaussians
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, shapes
 from cuda_ext.types import Cameras, Raster
 
@@ -106,14 +106,16 @@ class GpuOps(FieldOps):
     ) -> tuple[
         Float[Tensor, "n 3"], Float[Tensor, "n 4"], Float[Tensor, "n 3"], Float[Tensor, " n"], Float[Tensor, "n 3"]
     ]:
-        """See `cuda_ext.ops.rig`. Waits for the device, to look at the indices."""
+        """See `cuda_ext.ops.rig`. Waits for the device, to look at the indices and at what comes out."""
         launcher = self._launcher(mesh.neutral, "mesh.neutral")
         mesh, pose, head, torso = _checked_rig(mesh, pose, head, torso, launcher.device)
         batch = RigPose(*(t[None] for t in pose))
         *world, colors = rigs.PlaceRiders.apply(  # pyright: ignore[reportGeneralTypeIssues]
             launcher, mesh.faces, *rigs.inputs_of(_riders(launcher, mesh, batch, head, torso))
         )
-        return *(t[0] for t in world), colors  # pyright: ignore[reportReturnType]
+        placed = *(t[0] for t in world), colors
+        require_finite_gaussians(*placed)
+        return placed  # pyright: ignore[reportReturnType]
 
     def draw_rig(
         self,

@@ -1,4 +1,4 @@
-// Refuses NaN and infinity in an input.
+// Refuses NaN and infinity.
 #pragma once
 
 #include <algorithm>
@@ -20,6 +20,13 @@ inline void require_finite(const float* values, int64_t count, const char* name)
     if (!k.all_finite(values + begin, std::min(kChunk, count - begin))) fine = false;
   });
   if (!fine) throw std::invalid_argument(std::string(name) + ": expected finite numbers, got a NaN or infinity");
+}
+
+// `bad` of `count` Gaussians hold one.
+inline void require_finite_gaussians(int64_t bad, int64_t count) {
+  if (bad)
+    throw std::invalid_argument(std::to_string(bad) + " of " + std::to_string(count) +
+                                " Gaussians hold a NaN or infinity");
 }
 
 }  // namespace visavis

@@ -31,7 +31,7 @@ class FitStep {
   RigView rig{};  // mesh, tracked pose, sets with moments and rates: set before `run`
   Camera camera{};
 
-  // Throws std::invalid_argument when a Gaussian holds a NaN or infinity: then nothing has moved.
+  // Throws std::invalid_argument when a Gaussian or the loss holds a NaN or infinity: then nothing has moved.
   FitResult run(const FitFrame& frame);
   size_t bytes() const;
 

@@ -32,7 +32,7 @@ struct Kernels {
   int64_t (*photometric_map)(const PhotometricView&);      // floats of one derivative map
   void (*rig_vertices)(const RigView&, int chunk);
   void (*rig_frames)(const RigView&, int chunk);
-  void (*rig_gaussians)(const RigView&, int chunk);
+  int (*rig_gaussians)(const RigView&, int chunk);  // returns how many hold a NaN or infinity
   void (*rig_gaussians_backward)(const RigView&, int chunk, float* scratch);
   int64_t (*rig_scratch)(const RigView&);  // floats that the one above needs
   void (*rig_vertices_backward)(const RigView&, int chunk);

@@ -20,7 +20,7 @@ int64_t photometric_scratch(const PhotometricView& v);
 int64_t photometric_map(const PhotometricView& v);
 void rig_vertices(const RigView& f, int chunk);
 void rig_frames(const RigView& f, int chunk);
-void rig_gaussians(const RigView& f, int chunk);
+int rig_gaussians(const RigView& f, int chunk);
 void rig_gaussians_backward(const RigView& f, int chunk, float* scratch);
 int64_t rig_scratch(const RigView& f);
 void rig_vertices_backward(const RigView& f, int chunk);

@@ -20,6 +20,7 @@ class RigState {
 
   // Set mesh, pose, sets (but for `first`, `first_chunk`, `frames` and padded features) and world of `view` first.
   // `features` are the sets' own, not padded; `torso_move` is x, y (metres) and roll (radians about z).
+  // Throws std::invalid_argument when a Gaussian comes out with a NaN or infinity: whatever holds one shows there.
   void forward(const float* const features[2], const float* torso_move);
   // Set the sets' gradients or rates and `world_gradients` of `view` first. Gradients of the pose and of the features
   // are computed where they are not null.

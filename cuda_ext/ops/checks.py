@@ -42,6 +42,13 @@ def require_finite(**tensors: Tensor) -> None:
             raise ValueError(f"{name}: expected finite numbers, got a NaN or infinity")
 
 
+def require_finite_gaussians(*tensors: Tensor | None) -> None:
+    """Raises ValueError when rows of these tensors, one per Gaussian, hold a NaN or infinity. Waits for the device."""
+    spoilt = torch.stack([~torch.isfinite(t[:, None]).flatten(1).all(1) for t in tensors if t is not None]).any(0)
+    if bad := int(spoilt.sum()):
+        raise ValueError(f"{bad} of {len(spoilt)} Gaussians hold a NaN or infinity")
+
+
 def checked_cameras(cameras: Cameras, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """Poses (c, 4, 4) and intrinsics (c, 4) of the cameras, float32 on that device."""
     width, height = cameras.width, cameras.height

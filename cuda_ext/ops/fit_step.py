@@ -124,7 +124,8 @@ class FitStep:
             gradient_norms: the length of dL/d(world mean) of each head Gaussian is added.
 
         Raises:
-            ValueError: wrong shapes or memory order, an index outside the mesh, a NaN or infinity in a Gaussian.
+            ValueError: wrong shapes or memory order, an index outside the mesh, a NaN or infinity in a Gaussian or in
+                the loss. Nothing has moved then.
             TypeError: wrong dtype or device.
         """
         rows = min(len(t) for t in self._poses)

@@ -71,7 +71,7 @@ def rig(
     pose, exactly: also through the frames of the triangles, which turn when the mesh bends. The mesh gets none.
 
     Raises:
-        ValueError: wrong shapes, or an index outside the mesh.
+        ValueError: wrong shapes, an index outside the mesh, or a Gaussian that comes out with a NaN or infinity.
         TypeError: wrong dtype or device (`faces` and `triangles` are int32).
     """
     arrays = {

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cuda_ext.ops.checks import require_finite_gaussians
 from cuda_ext.reference.projection import NEAR_METRES, facing_normals, project, shade
 from cuda_ext.reference.rig import TINY
 from cuda_ext.types import Cameras, Raster
@@ -47,9 +48,7 @@ def rasterize(
     """See `cuda_ext.ops.rasterize`."""
     if cameras.width < 1 or cameras.height < 1:
         raise ValueError(f"image size: expected at least 1 pixel a side, got {cameras.width} x {cameras.height}")
-    given = (means, quats_wxyz, scales, opacities, colors, features)
-    if not all(bool(torch.isfinite(t).all()) for t in given if t is not None):
-        raise ValueError("the Gaussians hold a NaN or infinity")
+    require_finite_gaussians(means, quats_wxyz, scales, opacities, colors, features)
     size = (cameras.height, cameras.width)
     images: list[list[Tensor | None]] = []
     for K, T in zip(cameras.intrinsics.to(means), cameras.T_camera_world.to(means), strict=True):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cuda_ext.ops.checks import require_finite_gaussians
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso
 
 TINY = 1e-12
@@ -92,11 +93,9 @@ def rig(mesh: RigMesh, pose: RigPose, head: RigHead, torso: RigTorso) -> tuple[T
     R = torch.stack([roll.cos(), -roll.sin(), o, roll.sin(), roll.cos(), o, o, o, o + 1]).view(3, 3)
     torso_means = (torso.means + torso.map_means @ pose.torso_features) @ R.T + torch.stack([x, y, o])
     half = torch.stack([(roll / 2).cos(), o, o, (roll / 2).sin()]).expand_as(torso.quats)
-    logits = head.opacity_logits + head.map_opacities @ pose.features
-    return (
-        torch.cat([means, torso_means]),
-        torch.cat([quats, multiply_quats(half, torso.quats)]),
-        torch.cat([head.log_scales, torso.log_scales]).exp(),
-        torch.cat([logits, torso.opacity_logits]).sigmoid(),
-        torch.cat([head.colors, torso.colors]),
-    )
+    placed = torch.cat([means, torso_means]), torch.cat([quats, multiply_quats(half, torso.quats)])
+    log_scales = torch.cat([head.log_scales, torso.log_scales])
+    logits = torch.cat([head.opacity_logits + head.map_opacities @ pose.features, torso.opacity_logits])
+    colors = torch.cat([head.colors, torso.colors])
+    require_finite_gaussians(*placed, log_scales, logits, colors)  # an exponential hides minus infinity
+    return *placed, log_scales.exp(), logits.sigmoid(), colors
