@@ -8,6 +8,8 @@ from pathlib import Path
 
 from avatar.errors import BadInput
 from avatar.files import read_json
+from avatar.head.linear import LinearHead
+from avatar.head.model import REGIONS
 
 
 def describe(path: Path) -> dict:
@@ -47,6 +49,21 @@ def _avatar(path: Path) -> dict:
     avatar = load(path)
     layers = {"head": len(avatar.layers.head.means), "torso": len(avatar.layers.torso.means)}
     return {"kind": "avatar", "gaussians": layers, "frames": len(avatar.own_motion)} | content
+
+
+def describe_head(head: LinearHead) -> dict:
+    """Facts about a head model."""
+    regions = {name: int((head.regions == index).sum()) for index, name in enumerate(REGIONS)}
+    sizes = {"vertices": len(head.template), "triangles": len(head.faces), "identity": len(head.identity_basis)}
+    native = {} if head.arkit_to_native is None else {"native_parameters": head.arkit_to_native.shape[1]}
+    facts = {k: v for k, v in head.metadata.items() if k != "native_names"}
+    return (
+        {"kind": "head", "name": head.name, "content_hash": head.content_hash}
+        | sizes
+        | native
+        | facts
+        | {"regions": regions}
+    )
 
 
 def machine() -> dict:

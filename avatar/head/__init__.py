@@ -14,8 +14,8 @@ def load_head(name_or_path: str = "anny") -> LinearHead:
     """The head model of that name; converted on first use, then read from the cache.
 
     Args:
-        name_or_path: `anny`, `flame:/path/to/generic_model.pkl` (or just a path ending in .pkl), or
-            `gnm:/path/to/head.npz` (or a path ending in .npz).
+        name_or_path: `anny`; `flame:/path/to/generic_model.pkl`, or an .npz of the same arrays; or
+            `gnm:/path/to/head.npz`. Just a path means FLAME if it ends in .pkl and GNM if it ends in .npz.
 
     Raises:
         BadInput: no such model or file, or the file holds what it must not.

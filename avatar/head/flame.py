@@ -12,7 +12,7 @@ import torch
 from avatar.assets import sha256_file
 from avatar.errors import FormatMismatch
 from avatar.head.linear import LinearHead
-from avatar.head.pickles import load_arrays
+from avatar.head.pickles import load_arrays, load_npz
 from avatar.head.retarget import NativeHead, converted, projected_uvs
 
 CONVERSION_VERSION = 1
@@ -32,18 +32,26 @@ def source_hash(path: Path) -> str:
 
 
 def convert(path: Path) -> LinearHead:
-    """Read a FLAME pickle and give it the ARKit actions; `avatar.head.load_head` caches the result.
+    """Read a FLAME file and give it the ARKit actions; `avatar.head.load_head` caches the result.
 
     Raises:
-        BadInput: the pickle holds something else than arrays, or the detector sees no face on the model.
+        BadInput: the file holds something else than arrays, or the detector sees no face on the model.
         FormatMismatch: arrays are missing or have other shapes than FLAME's.
     """
     return converted(read(path))
 
 
 def read(path: Path) -> NativeHead:
-    """A FLAME pickle as it is, centred. Raises like `convert`."""
-    data = load_arrays(path)
+    """A FLAME file (.pkl or .npz) as it is, centred. Raises like `convert`."""
+    return read_with_root(path)[0]
+
+
+def read_with_root(path: Path) -> tuple[NativeHead, torch.Tensor, torch.Tensor]:
+    """A FLAME file, the regressor of its root joint (v), and the mean of its template's vertices (3).
+
+    Raises like `convert`.
+    """
+    data = load_npz(path) if path.suffix == ".npz" else load_arrays(path)
     missing = [key for key in _KEYS if key not in data]
     if missing:
         raise FormatMismatch(
@@ -53,8 +61,10 @@ def read(path: Path) -> NativeHead:
     template = _tensor(data["v_template"])
     directions = _tensor(np.moveaxis(np.asarray(data["shapedirs"]), 2, 0))
     faces = torch.from_numpy(np.asarray(data["f"]).astype(np.int64))
-    centred = template - template.mean(0)
-    return NativeHead(
+    centre = template.mean(0)
+    centred = template - centre
+    regressor = _tensor(data["J_regressor"])
+    native = NativeHead(
         name="flame",
         content_hash=source_hash(path),
         template=centred,
@@ -62,7 +72,7 @@ def read(path: Path) -> NativeHead:
         expression_dirs=directions[N_SHAPE:],
         faces=faces,
         uvs=projected_uvs(centred, faces),
-        joint_regressor=_tensor(np.asarray(data["J_regressor"])[1:]),
+        joint_regressor=regressor[1:],
         skin_weights=_tensor(np.asarray(data["weights"])[:, 1:]),
         correctives=_tensor(np.moveaxis(np.asarray(data["posedirs"]), 2, 0)),
         metadata={
@@ -71,6 +81,7 @@ def read(path: Path) -> NativeHead:
             + [f"{joint}_{axis}" for joint in ("jaw", "left_eye", "right_eye") for axis in "xyz"],
         },
     )
+    return native, regressor[0], centre
 
 
 def _check(path: Path, data: dict[str, Any]) -> None:
@@ -93,7 +104,7 @@ def _check(path: Path, data: dict[str, Any]) -> None:
             f"{path} has other shapes than a FLAME model",
             expected=f"v vertices, shapedirs (v, 3, >{N_SHAPE}), posedirs (v, 3, 36), 5 joints with parents {_PARENTS}",
             got=f"{got}, parents {parents}",
-            fix="use FLAME's generic_model.pkl (2020, 2023 or 2023 Open)",
+            fix="use FLAME's generic_model.pkl (2020, 2023 or 2023 Open), or one that `visavis head export` wrote",
         )
 
 

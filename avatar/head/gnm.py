@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from avatar.assets import sha256_file
-from avatar.errors import BadInput, FormatMismatch
+from avatar.errors import FormatMismatch
 from avatar.head.linear import LinearHead
+from avatar.head.pickles import load_npz
 from avatar.head.retarget import NativeHead, converted, projected_uvs
 from avatar.head.rigging import triangulate
 
@@ -80,11 +81,7 @@ def read(path: Path) -> NativeHead:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, AttributeError) as error:
-        raise BadInput(f"{path} can't be read", expected="an .npz of plain arrays", got=str(error)) from error
+    found = load_npz(path)
     names = {array: next((n for n in aliases if n in found), None) for array, aliases in ALIASES.items()}
     missing = [array for array, name in names.items() if name is None]
     if missing:

@@ -23,3 +23,13 @@ IRISES = RIGHT_IRIS + LEFT_IRIS
 
 RIGID = (10, 109, 338, 151, 108, 337, 9, 8, 168, 6, 197, 195, 5, 4, 122, 351, 196, 419, 3, 248, 51, 281, 45, 275, 1)
 """Bridge and tip of the nose and forehead: what expressions move least."""
+
+IBUG_CONTOUR = (127, 234, 93, 132, 58, 172, 150, 176, 152, 400, 379, 397, 288, 361, 323, 454, 356)
+_IBUG_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+_IBUG_NOSE = (168, 197, 5, 4, 98, 97, 2, 326, 327)
+_IBUG_EYES = (33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380)
+_IBUG_MOUTH = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87)
+IBUG_INNER = (*_IBUG_BROWS, *_IBUG_NOSE, *_IBUG_EYES, *_IBUG_MOUTH)
+"""The landmarks that lie where iBUG's points 17 to 67 do (Sagonas et al. 2013)."""
+IBUG_68 = (*IBUG_CONTOUR, *IBUG_INNER)
+"""All 68 of iBUG's points: contour from the right ear to the left, brows, nose, eyes, mouth."""

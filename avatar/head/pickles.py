@@ -1,9 +1,10 @@
-"""Reads FLAME's pickles without letting them run code: arrays and sparse matrices only, everything else is refused."""
+"""Reads model files without letting them run code: arrays and sparse matrices only, everything else is refused."""
 
 from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,16 @@ def load_arrays(path: Path) -> dict[str, Any]:
             got=str(error),
             fix="download the model again; never open a pickle from elsewhere",
         ) from error
+
+
+def load_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in an .npz.
+
+    Raises:
+        BadInput: the file is none, or holds pickled objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise BadInput(f"{path} can't be read", expected="an .npz of plain arrays", got=str(error)) from error
