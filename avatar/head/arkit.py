@@ -35,6 +35,10 @@ def _mirrored(name: str) -> str:
 MIRROR: tuple[int, ...] = tuple(ARKIT_INDEX[_mirrored(name)] for name in ARKIT_NAMES)
 """`expression[..., MIRROR]` is the expression of the mirrored face."""
 
+GAZE_DEGREES = {"In": 25.0, "Out": 25.0, "Up": 20.0, "Down": 25.0}
+"""How far an eye turns at `eyeLook...` 1. anny's own actions stop at 9 to 14 degrees (they are face units of an
+animation system), which would leave tracked gaze outside [0, 1]."""
+
 
 def from_mediapipe(
     scores: Float[np.ndarray, "*batch n"] | Sequence[float], names: Sequence[str]
