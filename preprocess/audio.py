@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from avatar.errors import BadInput
 from avatar.motion.audio import RATE, AudioFeatures, audio_blocks, features
@@ -22,23 +24,40 @@ def extract_audio(video: Path, wav: Path, start_seconds: float, duration_seconds
     Returns:
         False if the video has no sound track; nothing is written then.
     """
-    total, written = round(duration_seconds * RATE), 0
     if not has_audio(video):
         return False
     with wave.open(str(wav), "wb") as out:
-        out.setparams((1, 2, RATE, total, "NONE", ""))
-        for begin, samples in audio_blocks(video):
-            first = round((begin - start_seconds) * RATE)
-            if not written and first > 0:
-                written = min(first, total)
-                _write(out, np.zeros(written, np.float32))
-            part = samples[max(0, written - first) : max(0, total - first)]
-            _write(out, part)
-            written += len(part)
-            if written >= total:
-                break
-        _write(out, np.zeros(total - written, np.float32))
+        out.setparams((1, 2, RATE, round(duration_seconds * RATE), "NONE", ""))
+        for block in _aligned(video, start_seconds, duration_seconds):
+            _write(out, block)
     return True
+
+
+def clip_samples(video: Path, start_seconds: float, duration_seconds: float) -> Float[np.ndarray, " n"]:
+    """What `extract_audio` would write, as samples in [-1, 1]; silence for a video without a sound track.
+
+    Raises:
+        BadInput: the sound can't be decoded.
+    """
+    if not has_audio(video):
+        return np.zeros(round(duration_seconds * RATE), np.float32)
+    return np.concatenate(list(_aligned(video, start_seconds, duration_seconds)))
+
+
+def _aligned(video: Path, start_seconds: float, duration_seconds: float) -> Iterator[Float[np.ndarray, " n"]]:
+    """Blocks of exactly that much sound; where the file has none there is silence."""
+    total, given = round(duration_seconds * RATE), 0
+    for begin, samples in audio_blocks(video):
+        first = round((begin - start_seconds) * RATE)
+        if not given and first > 0:
+            given = min(first, total)
+            yield np.zeros(given, np.float32)
+        part = samples[max(0, given - first) : max(0, total - first)]
+        given += len(part)
+        yield part
+        if given >= total:
+            break
+    yield np.zeros(total - given, np.float32)
 
 
 def has_audio(video: Path) -> bool:
