@@ -13,7 +13,7 @@ from avatar.head.model import REGIONS
 
 
 def describe(path: Path) -> dict:
-    """Facts about a capture, an avatar, a motion file or a splat file.
+    """Facts about a capture, an avatar, a studio recording, a motion file or a splat file.
 
     Raises:
         BadInput: it is none of these.
@@ -26,6 +26,10 @@ def describe(path: Path) -> dict:
 
         content = read_json(path / "capture.json", CAPTURE_SCHEMA, "a capture")
         return {"kind": "capture"} | content
+    if (path / "studio.json").is_file():
+        content = read_json(path / "studio.json", "visavis.studio/1", "a studio folder")
+        speech = content["speech"] | {"phones": len(content["speech"]["phones"] or ())}
+        return {"kind": "studio"} | content | {"speech": speech}
     if path.suffix in (".npz", ".csv") and path.is_file():
         from avatar.motion.motion_io import load_motion
 
@@ -37,7 +41,7 @@ def describe(path: Path) -> dict:
         return {"kind": "splats", "gaussians": len(read_ply(path))}
     raise BadInput(
         f"{path} is nothing that visavis made",
-        expected="a capture folder, an avatar folder, a motion (.npz, .csv) or a splat .ply",
+        expected="a capture, avatar or studio folder, a motion (.npz, .csv) or a splat .ply",
         got="no such file" if not path.exists() else ("a folder" if path.is_dir() else "another kind of file"),
     )
 

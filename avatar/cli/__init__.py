@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 
 import tyro
 
-from avatar.cli.build import Demo, Eval, Fit, Preprocess
+from avatar.cli.build import Demo, Eval, Fit, Preprocess, Studio
 from avatar.cli.head import Head
 from avatar.cli.inspect import Bench, Doctor, Info
 from avatar.cli.show import Drive, Export, Render, View
@@ -19,7 +19,7 @@ from avatar.errors import VisavisError
 
 COMMANDS = {
     "doctor": Doctor, "demo": Demo, "preprocess": Preprocess, "fit": Fit, "eval": Eval, "render": Render,
-    "drive": Drive, "view": View, "export": Export, "info": Info, "head": Head, "bench": Bench,
+    "drive": Drive, "view": View, "export": Export, "info": Info, "head": Head, "bench": Bench, "studio": Studio,
 }  # fmt: skip
 
 BUG = 1

@@ -1,14 +1,14 @@
-"""Commands that make things: preprocess, fit, eval, demo."""
+"""Commands that make things: preprocess, fit, eval, demo, studio."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from avatar.cli.common import Computing, Input, Output, check_pixels
+from avatar.cli.common import Computing, Input, Output, check_pixels, parse_numbers
 from avatar.cli.show import Render
 from avatar.errors import BadInput, VisavisError
 from avatar.progress import note
@@ -193,6 +193,53 @@ class Demo(Computing):
             return False
         same_capture = info["capture"]["content_hash"] == CaptureFolder.load(capture).content_hash
         return same_capture and (info["config"]["minutes"], info["seed"]) == (self.minutes, self.seed)
+
+
+@dataclass(frozen=True)
+class Studio(Computing):
+    """Film a synthetic talking subject of whom everything is known: video with sound, and its truth per frame.
+
+    Example: visavis studio -o subject --seconds 60 --seed 3
+    Example: visavis studio -o subject --audio speech.wav --views=-60,-30,30,60
+    """
+
+    output: Output = field(kw_only=True)
+    """Folder of the recording: video.mp4, motion.npz, vertices, labels, depth, landmarks, cameras."""
+    overwrite: bool = False
+    """Replace an older recording of that name."""
+    seconds: float | None = None
+    """Length; that of --audio, or 60, if not given."""
+    seed: int = 0
+    """Person, room, light, lens, and all movement but the lips'."""
+    long_side: int = 512
+    """Side of the square picture, pixels."""
+    fps: float = 25.0
+    audio: Path | None = None
+    """Speech to say; nonsense with known phones if not given."""
+    voice: Literal["formant", "flite"] = "formant"
+    """Who speaks without --audio: our own small voice, or the program flite, which reads English sentences."""
+    views: str = ""
+    """Further cameras, degrees to the camera's right: --views=-60,-30,30,60."""
+    wobble_mm: float = 0.0
+    """Amplitude of a hand-held camera; fitting an avatar presumes a camera at rest."""
+
+    def run(self) -> dict:
+        from preprocess.studio import StudioConfig, record
+
+        config = StudioConfig(
+            seconds=self._length(), seed=self.seed, long_side=self.long_side, fps=self.fps, audio=self.audio,
+            voice=self.voice, views=parse_numbers("--views", self.views), wobble_mm=self.wobble_mm,
+        )  # fmt: skip
+        studio = record(self.output, config, overwrite=self.overwrite)
+        facts = {"studio": str(self.output), "video": str(studio.video_path), "frames": len(studio), "fps": studio.fps}
+        return facts | {"yaw_degrees": studio.info["yaw_degrees"], "speech": studio.info["speech"]["source"]}
+
+    def _length(self) -> float:
+        from avatar.motion.audio import RATE, load_audio
+
+        if self.seconds is not None or self.audio is None:
+            return self.seconds or 60.0
+        return len(load_audio(self.audio)) / RATE
 
 
 def is_capture_of(video: Path, capture: Path) -> bool:

@@ -97,6 +97,18 @@ def check_pixels(option: str, pixels: int, lowest: int) -> None:
         raise BadInput(f"{option} is out of range", expected=f"{lowest} to 8192", got=str(pixels))
 
 
+def parse_numbers(option: str, text: str) -> tuple[float, ...]:
+    """Numbers with commas between them; nothing gives none.
+
+    Raises:
+        BadInput: something else.
+    """
+    try:
+        return tuple(float(x) for x in text.split(",") if x.strip())
+    except ValueError:
+        raise BadInput(f"{option} is no list of numbers", expected=f"{option}=-30,30", got=text) from None
+
+
 def parse_background(text: str) -> str | tuple[float, float, float]:
     """`plate`, `none`, or a colour such as `1,1,1`.
 

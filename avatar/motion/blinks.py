@@ -21,7 +21,7 @@ def blink_track(seconds: Float[np.ndarray, " t"], seed: int, every_seconds: floa
     track, onset = np.zeros(len(seconds)), float(rng.gamma(2.0, every_seconds / 4))
     while onset < seconds[-1]:
         t = seconds - onset
-        closing, opening = _smoothstep(t / _CLOSE), _smoothstep((t - _CLOSE - _HOLD) / _OPEN)
+        closing, opening = smoothstep(t / _CLOSE), smoothstep((t - _CLOSE - _HOLD) / _OPEN)
         track = np.maximum(track, closing - opening)
         onset += 1.0 + float(rng.gamma(3.0, max(every_seconds - 1.0, 0.1) / 3.0))
     return track
@@ -34,7 +34,7 @@ def gaze_track(seconds: Float[np.ndarray, " t"], seed: int) -> Float[np.ndarray,
     while start < seconds[-1]:
         # Every other fixation returns to the listener.
         target = np.zeros(2) if now.any() else rng.normal(0, (3.0, 1.8)).clip(-6, 6)
-        share = _smoothstep((seconds - start) / _SACCADE_SECONDS)[:, None]
+        share = smoothstep((seconds - start) / _SACCADE_SECONDS)[:, None]
         track = (1 - share) * track + share * target
         now, start = target, start + 0.25 + float(rng.gamma(2.0, 0.5))
     return track
@@ -64,6 +64,7 @@ def gaze_actions(left_degrees, up_degrees) -> dict[str, Float[np.ndarray, " t"] 
     }  # fmt: skip
 
 
-def _smoothstep(x: np.ndarray) -> np.ndarray:
+def smoothstep(x: np.ndarray) -> np.ndarray:
+    """From 0 at 0 to 1 at 1 with flat ends."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)

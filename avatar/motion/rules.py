@@ -42,10 +42,10 @@ def drive(
         raise BadInput(f"cannot make a motion of {fps:g} frames per second", expected="1 to 240")
     seconds = np.arange(max(1, round(len(samples) / RATE * fps))) / fps
     base = np.zeros(N_EXPRESSIONS) if neutral is None else np.asarray(neutral, dtype=np.float64)
-    lips, emphasis = _at(seconds, mouth(samples), hear(samples).level)
+    lips, emphasis = at_frames(seconds, mouth(samples), hear(samples).level)
     head = head_track(seconds, seed)
     head[:, 1] += 1.2 * (emphasis - emphasis.mean())
-    expression = _add_eyes(_add_lips(base, lips), seconds, head, seed)
+    expression = add_eyes(_add_lips(base, lips), seconds, head, seed)
     rotation = Rotation.from_euler("YXZ", head, degrees=True).as_quat(scalar_first=True)
     return Motion(
         timestamps_seconds=seconds.astype(np.float64),
@@ -56,7 +56,7 @@ def drive(
     )
 
 
-def _at(seconds: np.ndarray, lips: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def at_frames(seconds: np.ndarray, lips: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lips and slow loudness at the frame times."""
     cue_times = np.arange(len(lips)) / CUE_FPS
     slow = gaussian_filter1d(level, 0.3 * CUE_FPS, mode="nearest")
@@ -75,7 +75,11 @@ def _add_lips(base: np.ndarray, lips: np.ndarray) -> np.ndarray:
     return (rest + lips).clip(np.minimum(base, 0), 1)
 
 
-def _add_eyes(expression: np.ndarray, seconds: np.ndarray, head: np.ndarray, seed: int) -> np.ndarray:
+def add_eyes(
+    expression: Float[np.ndarray, "t 52"], seconds: Float[np.ndarray, " t"], head: Float[np.ndarray, "t 3"], seed: int
+) -> Float[np.ndarray, "t 52"]:
+    """Set the gaze and close the lids of blinks, in place; `head` is the turn (yaw, pitch, roll in degrees) that the
+    eyes make up for."""
     gaze = gaze_track(seconds, seed)
     # The eyes turn against the head, so that they stay on what they look at.
     for name, track in gaze_actions(gaze[:, 0] - head[:, 0], gaze[:, 1] + head[:, 1]).items():

@@ -102,16 +102,27 @@ def shapes(cues: Cues) -> dict[str, Float[np.ndarray, " t"]]:
 
 
 def mouth(samples: Float[np.ndarray, " n"]) -> Float[np.ndarray, "t 52"]:
-    """ARKit actions of the mouth, `CUE_FPS` frames per second, 0 = this person's rest.
+    """ARKit actions of the mouth, `CUE_FPS` frames per second, 0 = this person's rest."""
+    cues = hear(samples)
+    return articulated(shapes(cues), cues.seal)
+
+
+def articulated(
+    strengths: dict[str, Float[np.ndarray, " t"]], seal: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, "t 52"]:
+    """ARKit actions of the mouth from the strength of visemes, `CUE_FPS` frames per second.
 
     Closures are cut in after smoothing: a filter would leave the lips ajar on p, b and m.
+
+    Args:
+        strengths: 0 to 1 by name of `TARGETS`.
+        seal: how firmly the lips are pressed together, 0 to 1.
     """
-    cues = hear(samples)
-    expression = np.zeros((len(cues.level), N_EXPRESSIONS))
-    for name, strength in shapes(cues).items():
+    expression = np.zeros((len(seal), N_EXPRESSIONS))
+    for name, strength in strengths.items():
         expression += strength[:, None] * target_vector(TARGETS[name])
     expression = smooth(expression, _SMOOTHING_SECONDS)
-    seal = smooth(cues.seal[:, None], 0.008)
+    seal = smooth(seal[:, None], 0.008)
     rounded = [ARKIT_INDEX["mouthPucker"]]
     kept = expression[:, rounded]
     expression = expression * (1 - seal)

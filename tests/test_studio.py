@@ -1,0 +1,214 @@
+"""The synthetic subject: repeatable, complete, true to itself; a face to the detector; lips shut where they must."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from avatar.errors import BadInput, FormatMismatch
+from avatar.export.cameras import turned
+from avatar.geometry import quat_to_matrix
+from avatar.head import load_head
+from avatar.head.landmarks import LIP_MIDDLES
+from avatar.rig import head_silhouette
+from preprocess.studio import StudioConfig, StudioFolder, record
+from preprocess.studio.atlas import LABELS
+from preprocess.studio.phones import Phone, articulation
+from preprocess.studio.speech import _flite_phones, make_speech
+from preprocess.studio.voice import nonsense
+
+SMALL = StudioConfig(seconds=2.4, seed=7, long_side=160, fps=12.5, views=(-45.0,))
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory) -> StudioFolder:
+    return record(tmp_path_factory.mktemp("studio") / "subject", SMALL)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(".provenance.json")]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_the_same_seed_gives_the_same_bytes(studio, tmp_path):
+    assert checksums(record(tmp_path / "again", SMALL).path) == checksums(studio.path)
+    other = record(tmp_path / "other", replace(SMALL, seed=8, seconds=0.4, views=()))
+    assert not np.allclose(other.neutral, studio.neutral, atol=1e-4)
+
+
+def test_the_clip_has_all_frames_sound_and_a_mark(studio):
+    assert len(studio) == 30 and studio.info["synthetic"] is True
+    with av.open(str(studio.video_path)) as clip:
+        assert sum(1 for _ in clip.decode(video=0)) == 30 and clip.streams.audio
+        assert "Synthetic media" in clip.metadata["comment"]
+    with wave.open(str(studio.path / "speech.wav")) as sound:
+        assert sound.getnframes() == round(2.4 * 16000)
+    provenance = json.loads((studio.path / "video.mp4.provenance.json").read_text())
+    assert provenance["synthetic"] and provenance["seed"] == 7
+
+
+def test_vertices_follow_from_the_head_parameters(studio):
+    head, motion = load_head(), studio.motion
+    local = head.vertices(torch.from_numpy(studio.neutral), torch.from_numpy(motion.expression)).numpy()
+    rotation = quat_to_matrix(torch.from_numpy(motion.quats_wxyz)).numpy()
+    world = np.einsum("tij,tvj->tvi", rotation, local) + motion.translation[:, None]
+    np.testing.assert_allclose(studio.vertices, world, atol=2e-6)
+
+
+def test_the_head_is_outside_of_what_the_tracker_can_solve(studio):
+    head = load_head()
+    basis = head.identity_basis.flatten(1)
+    offset = torch.from_numpy(studio.neutral) - head.template
+    best = torch.linalg.lstsq(basis.T, offset.flatten()[:, None]).solution[:, 0]
+    left = (offset - head.shape(best) + head.template).norm(dim=1)
+    assert 1.0 < studio.info["person"]["residual_rms_mm"] < 2.0
+    assert 0.5e-3 < float(left[head.regions == 1].square().mean().sqrt()) < 2.5e-3
+
+
+def test_labels_and_depth_agree_with_the_mesh(studio):
+    labels, depth, camera = studio.labels(4), studio.depth(4), studio.camera(4)
+    assert ((labels > 0) == (depth > 0)).all()
+    seen = {LABELS[k] for k in np.unique(labels)}
+    assert {"background", "face_skin", "lips", "eyes", "brows", "hair", "neck", "torso"} <= seen
+    vertices = torch.from_numpy(np.array(studio.vertices[4]))
+    mesh = head_silhouette(vertices, load_head().faces, camera)
+    face = np.isin(labels, [LABELS.index(name) for name in ("face_skin", "lips", "eyes", "brows")])
+    assert (face & mesh).sum() > 0.99 * face.sum()
+    # The tip of the nose is nearest to the camera of all the head in a frontal frame; the depth picture says how near.
+    frontal = int(np.abs(studio.motion.quats_wxyz[:, 2:]).sum(1).argmin())
+    tip = studio.tracks["landmarks"][frontal, 4]
+    column, row = studio.camera(frontal).project(tip[None])[0].astype(int)
+    assert abs(studio.depth(frontal)[row, column] - tip[2]) < 3e-3
+
+
+def test_landmarks_are_where_the_detector_sees_them(studio):
+    from preprocess.landmarks import Detector
+
+    camera = studio.camera(0)
+    with Detector() as detector:
+        for index in range(0, len(studio), 5):
+            found = detector.detect(studio.render(index, camera.scaled(384, 384)).rgb)
+            assert found is not None
+            error = np.linalg.norm(found.landmarks_px / 2.4 - studio.tracks["landmarks_px"][index], axis=1)
+            iod = np.linalg.norm(np.subtract(*studio.tracks["landmarks_px"][index][[33, 263]]))
+            assert np.median(error) < 0.06 * iod
+
+
+def test_other_cameras_see_the_same_moment(studio):
+    camera = studio.views[-45.0]
+    again = studio.render(3, camera).rgb.astype(int)
+    with av.open(str(studio.view_path(-45.0))) as clip:
+        recorded = [f.to_ndarray(format="rgb24") for f in clip.decode(video=0)][3].astype(int)
+    assert np.abs(again - recorded).mean() < 4
+    straight = studio.render(3, turned(studio.camera(3), np.array([0, 0, 1.0]), 0.0))
+    np.testing.assert_array_equal(straight.labels, studio.labels(3))
+
+
+def test_lips_are_shut_on_p_b_m_and_in_silence():
+    phones = [Phone("pau", 0, 0.5), Phone("aa", 0.5, 0.7), Phone("m", 0.7, 0.79), Phone("iy", 0.79, 1.0)]
+    strengths, seal = articulation(phones, 100)
+    assert seal[74] == 1 and seal[60] == 0 and strengths["open_back"][60] == 1 and strengths["open_back"][10] == 0
+
+
+def test_lips_close_on_the_mesh(tmp_path):
+    studio = record(tmp_path / "lips", StudioConfig(seconds=4, seed=1, long_side=64, fps=30, supersample=1))
+    opening = studio.tracks["lip_opening"]
+
+    def during(names: set[str]) -> np.ndarray:
+        middles = [(a + b) / 2 for name, a, b in studio.info["speech"]["phones"] if name in names]
+        return opening[[min(round(middle * 30), len(opening) - 1) for middle in middles]]
+
+    vowels = during({"aa", "ae", "ah", "ao", "eh"})
+    assert np.median(during({"p", "b", "m"})) < 0.45 * np.median(vowels)
+    assert np.median(during({"pau"})) < 0.45 * np.median(vowels)
+    upper, lower = (studio.tracks["landmarks"][:, k] for k in LIP_MIDDLES)
+    np.testing.assert_allclose(opening, np.linalg.norm(upper - lower, axis=1), atol=1e-6)
+
+
+def test_heads_turn_and_eyes_blink():
+    from preprocess.studio.acting import perform
+    from preprocess.studio.filming import yaw_of
+
+    for seed in (0, 1, 2):
+        config = StudioConfig(seconds=10, seed=seed)
+        played = perform(
+            make_speech(config), np.array([0, 0, -0.06]), seed=seed, seconds=10, fps=25, size=512, wobble_mm=0
+        )
+        yaw = np.degrees(yaw_of(played.motion.quats_wxyz))
+        assert np.abs(yaw).max() > 20 and np.abs(yaw).min() < 5
+        assert (np.diff((played.motion.expression[:, 8] > 0.5).astype(int)) == 1).sum() >= 1
+        assert not played.motion.torso[0].any() and np.ptp(played.motion.torso[:, 0]) > 1e-3
+        np.testing.assert_array_equal(played.T_camera_world[-1], np.eye(4))
+
+
+def test_a_hand_held_camera_starts_the_world(tmp_path):
+    studio = record(tmp_path / "hand", StudioConfig(seconds=1, seed=2, long_side=64, wobble_mm=5, supersample=1))
+    poses = studio.tracks["T_camera_world"]
+    np.testing.assert_allclose(poses[0], np.eye(4), atol=1e-6)
+    assert np.abs(poses[-1, :3, 3]).max() > 1e-4
+
+
+def test_a_recording_is_spoken(tmp_path):
+    tone = np.sin(2 * np.pi * 150 * np.arange(8000) / 16000) * 9000
+    with wave.open(str(tmp_path / "voice.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(tone.astype("<i2").tobytes())
+    speech = make_speech(StudioConfig(seconds=1, audio=tmp_path / "voice.wav"))
+    assert len(speech.samples_16k) == 16000 and speech.phones is None and not speech.samples_16k[9000:].any()
+
+
+def test_phones_fill_the_time_and_flite_is_understood():
+    phones = nonsense(5, 3)
+    assert phones[0].start_seconds == 0 and phones[-1].end_seconds == 5
+    assert all(a.end_seconds == b.start_seconds for a, b in zip(phones[:-1], phones[1:], strict=True))
+    read = _flite_phones("pau:0.220 m:0.291 ay:0.443 b:0.551", 1.0, 9.0)
+    assert [p.name for p in read] == ["pau", "m", "aa", "b"] and read[1].start_seconds == pytest.approx(1.22)
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"fps": 1000}, {"long_side": 8}, {"seed": -1}, {"views": (120.0,)}])
+def test_what_cannot_be_filmed_is_refused(wrong):
+    with pytest.raises(BadInput, match="out of range"):
+        StudioConfig(**wrong)
+
+
+def test_damaged_folders_are_named(studio, tmp_path):
+    with pytest.raises(BadInput, match="is not a studio folder"):
+        StudioFolder.load(tmp_path)
+    with pytest.raises(BadInput, match="exists"):
+        record(studio.path, SMALL)
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(studio.path, copy)
+    (copy / "depth" / "000003.png").write_bytes(b"no")
+    with pytest.raises(FormatMismatch, match="000003.png"):
+        StudioFolder.load(copy).depth(3)
+    arrays = dict(np.load(copy / "tracks.npz"))
+    np.savez(copy / "tracks.npz", **(arrays | {"gaze": arrays["gaze"][:3]}))
+    with pytest.raises(FormatMismatch, match="gaze"):
+        StudioFolder.load(copy)
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_nothing(tmp_path):
+    command = [sys.executable, "-m", "avatar.cli", "studio", "-o", str(tmp_path / "s"), "--seconds", "60", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / ".s.partial" / "labels" / "000002.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 3 and json.loads(out)["exit_code"] == 3
+    assert not list(tmp_path.iterdir())
