@@ -67,7 +67,7 @@ struct Place {
     const int plane = plane_level / v.levels;
     const maths::TriplaneLevel& level = v.level[plane_level % v.levels];
     return {level, v.coords + (int64_t)maths::plane_axis(plane, 0) * v.padded, v.coords + (int64_t)maths::plane_axis(plane, 1) * v.padded,
-            (plane * v.rows + level.first) * v.features, v.columns + (int64_t)plane_level * v.n * v.features};
+            (plane * v.rows + level.first) * v.features, v.columns + (int64_t)plane_level * v.stride() + v.values()};
   }
 };
 
@@ -89,10 +89,10 @@ void look_up(const TriplaneView& v, int plane_level) {
 }
 
 // Slopes of the cells' features at the points: four dot products per point, one per corner.
-VISAVIS_INLINE void slope_of_places(const Cells& cells, const float (*dots)[kLanes], float scale, float* grad_u, float* grad_v) {
+VISAVIS_INLINE void slope_of_places(const Cells& cells, const float (*dots)[kLanes], float scale, float* slopes) {
   const vf d00 = load(dots[0]), d10 = load(dots[1]), d01 = load(dots[2]), d11 = load(dots[3]);
-  store(grad_u, scale * ((d10 - d00) * (1.f - cells.v) + (d11 - d01) * cells.v));
-  store(grad_v, scale * ((d01 - d00) * (1.f - cells.u) + (d11 - d10) * cells.u));
+  store(slopes, scale * ((d10 - d00) * (1.f - cells.v) + (d11 - d01) * cells.v));
+  store(slopes + kLanes, scale * ((d01 - d00) * (1.f - cells.u) + (d11 - d10) * cells.u));
 }
 
 template <int F>
@@ -100,11 +100,11 @@ void scatter(const TriplaneView& v, int plane_level) {
   const Place place = Place::of(v, plane_level);
   const float* table = v.table + place.table;
   float* grads = v.grad_table + place.table;
-  float* grad_u = v.grad_places ? v.grad_places + 2 * (int64_t)plane_level * v.padded : nullptr;
+  float* places = v.grad_points ? place.column - v.values() : nullptr;
   const int next = plane_level % v.levels + 1;
   const int64_t end = next < v.levels ? v.level[next].first : v.rows;
   memset(grads, 0, sizeof(float) * F * (end - place.level.first));
-  const int n = v.n, padded = v.padded;
+  const int n = v.n;
   Cells cells;
   alignas(64) float dots[4][kLanes] = {};
   for (int first = 0; first < n; first += kLanes) {
@@ -116,10 +116,10 @@ void scatter(const TriplaneView& v, int plane_level) {
       for (int c = 0; c < 4; c++) {
         const int64_t row = (int64_t)cells.row[c][i] * F;
         Feature<F>::write(grads + row, Feature<F>::read(grads + row) + slope * cells.weight[c][i]);
-        if (grad_u) dots[c][i] = Feature<F>::dot(slope, Feature<F>::read(table + row));
+        if (places) dots[c][i] = Feature<F>::dot(slope, Feature<F>::read(table + row));
       }
     }
-    if (grad_u) slope_of_places(cells, dots, (float)place.level.resolution, grad_u + first, grad_u + padded + first);
+    if (places) slope_of_places(cells, dots, (float)place.level.resolution, places + 2 * (int64_t)first);
   }
 }
 
@@ -130,7 +130,7 @@ void turn(const TriplaneView& v, int begin, int end) {
   const int columns = 3 * v.levels;
   for (int block = begin; block < end; block += kRowBlock)
     for (int c = 0; c < columns; c++) {
-      float* column = v.columns + (int64_t)c * v.n * F;
+      float* column = v.columns + c * v.stride() + v.values();
       float* row = v.out + c * F;
       const int stop = imin(block + kRowBlock, end);
       for (int i = block; i < stop; i++) {
@@ -172,8 +172,8 @@ void triplane_points_backward(const TriplaneView& v, int begin, int end) {
       vf total = {};
       for (int which = 0; which < 2; which++) {
         const int plane = (axis + 3 - which) % 3;  // whose coordinate `which` is this axis
-        const float* slopes = v.grad_places + ((int64_t)plane * v.levels * 2 + which) * v.padded + first;
-        for (int level = 0; level < v.levels; level++) total += load(slopes + (int64_t)level * 2 * v.padded);
+        const float* slopes = v.columns + (int64_t)plane * v.levels * v.stride() + 2 * (int64_t)first + which * kLanes;
+        for (int level = 0; level < v.levels; level++) total += load(slopes + level * v.stride());
       }
       float sums[kLanes];
       store(sums, total);

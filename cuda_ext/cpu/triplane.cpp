@@ -19,7 +19,7 @@ void over_points(int n, const F& body) {
 
 // Memory of the caller's thread, for one call; kept, since the next call needs as much.
 struct Workspace {
-  Buffer<float> coords, columns, grad_places;
+  Buffer<float> coords, columns;
 
   void fill(TriplaneView& v, const float* points) {
     require_finite(points, (int64_t)v.n * 3, "points");
@@ -29,7 +29,7 @@ struct Workspace {
     for (int i = 0; i < v.n; i++)
       for (int a = 0; a < 3; a++) to[(int64_t)a * v.padded + i] = std::min(std::max(points[3 * (int64_t)i + a], 0.f), 1.f);
     v.points = points, v.coords = to;
-    v.columns = columns.reserve((size_t)3 * v.levels * v.n * v.features);
+    v.columns = columns.reserve((size_t)3 * v.levels * v.stride());
   }
 };
 
@@ -54,7 +54,6 @@ void triplane_backward(TriplaneView view, const float* points, const float* grad
   workspace().fill(view, points);
   view.out = const_cast<float*>(grad_out);  // only read
   view.grad_table = grad_table, view.grad_points = grad_points;
-  if (grad_points) view.grad_places = workspace().grad_places.reserve((size_t)6 * view.levels * view.padded);
   const FieldKernels& k = kernels().fields;
   over_points(view.n, [&](int begin, int end) { k.triplane_to_columns(view, begin, end); });
   parallel(3 * view.levels, [&](int plane_level) { k.triplane_level_backward(view, plane_level); });

@@ -41,11 +41,15 @@ struct TriplaneView {
   const float* points;       // (n, 3)
   const float* coords;       // (3, padded) clamped to [0, 1]
   const float* table;        // (3, rows, features)
-  float* columns;            // (3 * levels, n, features): outputs, or their gradients
+  float* columns;            // (3 * levels, stride): outputs, or their gradients; see the two functions below
   float* out;                // (n, 3 * levels * features)
   float* grad_table;         // like table
-  float* grad_places;        // (3 * levels, 2, padded): of the coordinates, level by level; null when nobody asks
-  float* grad_points;        // (n, 3)
+  float* grad_points;        // (n, 3); null when nobody asks
+
+  // What a column's points are worth begins at values(). Backwards, the two slopes at a point's place, vector by
+  // vector, take the memory of the gradients that they were computed from; there is too little of it with one feature.
+  VISAVIS_HD int64_t values() const { return features == 1 ? 2 * (int64_t)padded : 0; }
+  VISAVIS_HD int64_t stride() const { return values() + (int64_t)features * padded; }
 };
 
 // One KAN layer. The weights of an input are rows of `padded` outputs: three zero rows, one per basis function, three
@@ -70,8 +74,8 @@ struct FieldKernels {
   void (*adam)(const AdamTensor& t, int64_t begin, int64_t end);
   void (*packed)(const PackedView& v, int64_t block_begin, int64_t block_end);
   void (*triplane_level)(const TriplaneView& v, int plane_level);           // fills its columns
-  void (*triplane_level_backward)(const TriplaneView& v, int plane_level);  // its part of grad_table, grad_places
-  void (*triplane_points_backward)(const TriplaneView& v, int begin, int end);  // grad_points from grad_places
+  void (*triplane_level_backward)(const TriplaneView& v, int plane_level);  // its part of grad_table, its slopes
+  void (*triplane_points_backward)(const TriplaneView& v, int begin, int end);  // grad_points from the slopes
   void (*triplane_to_rows)(const TriplaneView& v, int begin, int end);
   void (*triplane_to_columns)(const TriplaneView& v, int begin, int end);
   int64_t (*kan_scratch)(const KanView& v);  // floats that a call of the two below needs
