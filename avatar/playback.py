@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,14 +22,18 @@ from avatar.driving_maths import Statistics
 from avatar.errors import BackendUnavailable, BadInput, FormatMismatch
 from avatar.files import read_arrays, read_json
 from avatar.motion.motion_io import load_motion
+from avatar.packed_layers import PackedLayers
 from avatar.plate import plate_behind
 from avatar.tracks import AlongMotion, Camera, Motion
 from cuda_ext.backends import BackendMissing, native
 from cuda_ext.camera_models import CAMERA_MODELS, MAX_SIDE
+from cuda_ext.packed import Storage
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
 
 AVATAR_SCHEMA = "visavis.avatar/1"
 Background = str | tuple[float, float, float]
+Maps = Literal["float32"] | Storage
+"""How linear maps are kept: "half" and "int8" take a half and a quarter of the memory, and round."""
 
 
 @runtime_checkable
@@ -68,12 +72,13 @@ class Player:
         plate: UInt8[np.ndarray, "h w 3"],
         camera: Camera,
         own_motion: Motion,
+        maps: Maps = "float32",
     ) -> None:
         """`mesh`, `head` and `torso` are numpy arrays.
 
         Raises:
             BackendUnavailable: the compiled kernels can't run here.
-            ValueError: arrays do not fit each other.
+            ValueError: arrays do not fit each other, unknown `maps`, or maps to be packed hold a NaN or infinity.
         """
         self.space, self.camera, self.own_motion = space, camera, own_motion
         self._plate = np.ascontiguousarray(plate)
@@ -82,11 +87,15 @@ class Player:
         self._torso = RigTorso(*map(_contiguous, torso))
         mesh_counts, head_counts, torso_counts = counts(self._mesh, self._head, self._torso)
         self._check(RigPose(*(np.zeros(s) for s in _pose_shapes(mesh_counts[2], head_counts[1], torso_counts[1]))))
+        self._packed = None if maps == "float32" else PackedLayers(self._head, self._torso, maps)
         try:
+            if self._packed:
+                self._head, self._torso = _shapes_only(self._head), _shapes_only(self._torso)
+            drawn = (self._packed.head, self._packed.torso) if self._packed else (self._head, self._torso)
+            _, head_counts, torso_counts = counts(self._mesh, *drawn)
             self._native = native().Playback(
-                addresses(self._mesh), mesh_counts, addresses(self._head), head_counts, addresses(self._torso),
-                torso_counts,
-            )  # fmt: skip
+                addresses(self._mesh), mesh_counts, addresses(drawn[0]), head_counts, addresses(drawn[1]), torso_counts
+            )
         except BackendMissing as error:
             raise BackendUnavailable(str(error)) from error
         except IndexError as error:
@@ -132,8 +141,11 @@ class Player:
         pictures = [np.empty((height, width, 3), np.uint8) for _ in cameras]
         with self._lock:
             plates, color = self._background(cameras, rows, background)
+            pose = self._pose(driven, index)
+            if self._packed:
+                self._packed.move(*(array[index] for array, _, _ in self._rows[4:6]))
             self._native.run(
-                self._pose(driven, index), width, height, rows, CAMERA_MODELS.index(model), plates, color,
+                pose, width, height, rows, CAMERA_MODELS.index(model), plates, color,
                 [picture.ctypes.data for picture in pictures],
             )  # fmt: skip
         return pictures
@@ -216,8 +228,8 @@ def _camera_row(camera: Camera) -> list[float]:
     return row
 
 
-def load_player(path: str | Path) -> Player:
-    """Open an avatar folder for playing.
+def load_player(path: str | Path, maps: Maps = "float32") -> Player:
+    """Open an avatar folder for playing, with its linear maps packed if asked for.
 
     The head model is read from its converted copy; where it was never converted, torch is needed once to do that.
 
@@ -238,7 +250,7 @@ def load_player(path: str | Path) -> Player:
         plate = arrays["background"]
     except KeyError as e:
         raise FormatMismatch(f"{path}/avatar.safetensors lacks {e}", fix="fit the avatar again") from e
-    return Player(mesh, head, torso, space, plate, Camera(**content["camera"]), load_motion(path / "motion.npz"))
+    return Player(mesh, head, torso, space, plate, Camera(**content["camera"]), load_motion(path / "motion.npz"), maps)
 
 
 def _head_arrays(name: str, content_hash: str) -> dict[str, np.ndarray]:
@@ -259,6 +271,11 @@ def _head_arrays(name: str, content_hash: str) -> dict[str, np.ndarray]:
 
 def _pose_shapes(expressions: int, features: int, torso_features: int) -> list[tuple[int, ...]]:
     return [(expressions,), (4, 3), (3, 3), (3,), (features,), (torso_features,), (3,)]
+
+
+def _shapes_only(part: Any) -> Any:
+    """The same shapes, without memory: what later poses are checked against."""
+    return type(part)(*(np.broadcast_to(np.float32(0), array.shape) for array in part))
 
 
 def _contiguous(array: np.ndarray, integers: bool = False) -> np.ndarray:

@@ -1,0 +1,60 @@
+"""An avatar's linear maps in int8 or half while it plays. numpy only."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from cuda_ext.packed import PackedMap, Storage, pack_map
+from cuda_ext.rig_types import RigHead, RigTorso
+
+
+class PackedLayers:
+    """Head and torso whose maps are packed: `head` and `torso` have none, but stand where `move` puts them."""
+
+    def __init__(self, head: RigHead, torso: RigTorso, storage: Storage) -> None:
+        """`head` and `torso` are contiguous float32 arrays.
+
+        Raises:
+            ValueError: an unknown storage, or a map that holds a NaN or infinity.
+        """
+        self.head = head._replace(
+            means=head.means.copy(), opacity_logits=head.opacity_logits.copy(),
+            map_means=_without(head.map_means), map_opacities=_without(head.map_opacities),
+        )  # fmt: skip
+        self.torso = torso._replace(means=torso.means.copy(), map_means=_without(torso.map_means))
+        self._of_head = [
+            (_packed(head.map_means, storage), head.means, self.head.means),
+            (
+                _packed(head.map_opacities[:, None], storage),
+                head.opacity_logits[:, None],
+                self.head.opacity_logits[:, None],
+            ),
+        ]
+        self._of_torso = [(_packed(torso.map_means, storage), torso.means, self.torso.means)]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the packed maps, bytes."""
+        return sum(packed.nbytes for packed, _, _ in self._of_head + self._of_torso if packed)
+
+    def move(self, features: Float[np.ndarray, " k"], torso_features: Float[np.ndarray, " kt"]) -> None:
+        """Put means and opacities where these features want them.
+
+        Raises:
+            ValueError: a NaN or infinity in the features.
+        """
+        for maps, row in ((self._of_head, features), (self._of_torso, torso_features)):
+            for packed, at_rest, moved in maps:
+                if packed:
+                    packed.apply(row, moved)
+                    np.add(moved, at_rest, out=moved)
+
+
+def _packed(values: np.ndarray, storage: Storage) -> PackedMap | None:
+    return pack_map(values, storage) if values.shape[2] else None
+
+
+def _without(values: np.ndarray) -> np.ndarray:
+    """The map of no features."""
+    return np.zeros((*values.shape[:-1], 0), np.float32)
