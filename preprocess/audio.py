@@ -64,7 +64,7 @@ def has_audio(video: Path) -> bool:
     """Whether a file has a sound track with a known codec."""
     import av
 
-    with av.open(str(video)) as container:
+    with av.open(str(video), metadata_errors="replace") as container:
         return bool(container.streams.audio)
 
 
@@ -84,14 +84,25 @@ def load_features(npz: Path) -> AudioFeatures:
     try:
         with np.load(npz, allow_pickle=False) as z:
             return AudioFeatures(z["timestamps_seconds"], z["log_mel"], z["mfcc"])
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # zip, zlib, header and pickle refusals all come as different types
         raise BadInput(f"{npz} can't be read", got=str(error), fix=AGAIN) from error
 
 
 def read_wav(wav: Path) -> np.ndarray:
-    """16-bit mono samples in [-1, 1]."""
-    with wave.open(str(wav), "rb") as file:
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32767
+    """16-bit mono samples in [-1, 1] of a capture's wav.
+
+    Raises:
+        BadInput: the file is not that.
+    """
+    try:
+        with wave.open(str(wav), "rb") as file:
+            got = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+            data = file.readframes(file.getnframes())
+    except (OSError, wave.Error, EOFError, RuntimeError) as error:  # the last from a chunk that runs out
+        raise BadInput(f"{wav} can't be read", got=str(error) or "half a header", fix=AGAIN) from error
+    if got != (1, 2, RATE):
+        raise BadInput(f"{wav} has another format", expected=f"16-bit mono at {RATE} Hz", got=str(got), fix=AGAIN)
+    return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / 32767
 
 
 def _write(out: wave.Wave_write, samples: np.ndarray) -> None:

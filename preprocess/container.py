@@ -37,7 +37,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
         raise BadInput(f"{path} is empty", expected=ANY_FORMAT, got="0 bytes", fix="copy or record the file again")
     try:
         _require_index(path)
-        container = av.open(str(path))
+        container = av.open(str(path), metadata_errors="replace")
     except PermissionError as error:
         raise BadInput(f"{path} can't be read", got="no permission", fix=f"chmod +r '{path}'") from error
     except FFmpegError as error:

@@ -136,17 +136,23 @@ def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3
 
     matrix = display_matrix(frame)
     width, height = size[::-1] if swaps(matrix) else size
-    shrinks = width * height < frame.width * frame.height
+    # Two fields of another moment each would show as a comb: one of them is enough for the sizes that we work at.
+    woven = bool(frame.interlaced_frame)
+    shrinks = not woven and width * height < frame.width * frame.height
     # FFmpeg takes BT.601 when nothing is stated; what is broadcast and recorded at HD size is BT.709.
     colorspace = _BT709 if int(frame.colorspace) == _UNSPECIFIED and min(frame.width, frame.height) >= 720 else None
     picture = frame.reformat(
-        width,
-        height,
+        frame.width if woven else width,
+        frame.height if woven else height,
         "rgb24",
         src_colorspace=colorspace,
         interpolation=Interpolation.AREA if shrinks else Interpolation.BICUBIC,
-    )
-    return np.ascontiguousarray(turned(picture.to_ndarray(), matrix))
+    ).to_ndarray()
+    if woven:
+        import cv2
+
+        picture = cv2.resize(picture[::2], (width, height), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(turned(picture, matrix))
 
 
 def _starts_late(path: Path, start_seconds: float) -> BadInput:

@@ -61,7 +61,7 @@ def audio_blocks(path: Path | str) -> Iterator[tuple[float, Float[np.ndarray, " 
     if not path.is_file():
         raise BadInput(f"{path} does not exist", expected="an audio or video file", fix="check the name")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise BadInput(
                     f"{path} has no audio track", expected="speech", fix="give a .wav, .mp3, .m4a or a video"
