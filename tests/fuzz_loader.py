@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import os
 import random
 import resource
 import shutil
@@ -62,7 +61,7 @@ def add_sound(capture: Path) -> None:
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """Some bytes or blocks changed, inserted, removed, repeated or cut off; mostly near the start, where headers are."""
+    """Some bytes changed, blocks inserted, removed, repeated or cut off; often near the start, where headers lie."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
         if not out:
@@ -191,11 +190,11 @@ def run_case(name: str, videos: list[Path], capture: Path, work: Path) -> str:
 
 def work_through(seed: int, first: int, seconds: float, at: Path) -> int:
     """Cases from `first` on until the time is over; each is noted in `at` before it runs. Returns the findings."""
-    import av
+    from av import logging as av_logging
 
     from avatar.cli import native_logs_hidden
 
-    av.logging.set_level(None)
+    av_logging.set_level(None)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     end, number, found, counts = time.monotonic() + seconds, first, 0, {}
     with native_logs_hidden(), tempfile.TemporaryDirectory() as folder:

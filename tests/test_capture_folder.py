@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from make_capture import HEIGHT, K, T, V, WIDTH, info, picture, small_capture, tracks
+from make_capture import HEIGHT, WIDTH, K, T, picture, small_capture, tracks
 
 from avatar.errors import BadInput, FormatMismatch, Interrupted
 from avatar.files import check_output_folder
-from preprocess.capture import SCHEMA, CaptureFolder, frame_path, mask_path, save_info, save_tracks
+from preprocess.capture import SCHEMA, CaptureFolder, frame_path, mask_path, save_tracks
 from preprocess.pictures import write_mask, write_picture
 from preprocess.workspace import Workspace
+
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
