@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from avatar.errors import BadInput, FormatMismatch
 from avatar.export.cameras import turned
@@ -23,10 +25,14 @@ from avatar.geometry import quat_to_matrix
 from avatar.head import load_head
 from avatar.head.landmarks import LIP_MIDDLES
 from avatar.rig import head_silhouette
+from preprocess.capture import CaptureFolder
+from preprocess.pipeline import PreprocessConfig, track
 from preprocess.studio import StudioConfig, StudioFolder, record
 from preprocess.studio.atlas import LABELS
+from preprocess.studio.measures import landmarks_on
 from preprocess.studio.phones import Phone, articulation
 from preprocess.studio.speech import _flite_phones, make_speech
+from preprocess.studio.truth import compare
 from preprocess.studio.voice import nonsense
 
 SMALL = StudioConfig(seconds=2.4, seed=7, long_side=160, fps=12.5, views=(-45.0,))
@@ -116,6 +122,67 @@ def test_other_cameras_see_the_same_moment(studio):
     np.testing.assert_array_equal(straight.labels, studio.labels(3))
 
 
+def test_scores_know_the_truth_from_an_error(studio):
+    from avatar.head.calibration import calibrate
+    from preprocess.studio.truth import Seen, score
+
+    head = load_head()
+    table, frames, motion = calibrate(head), np.arange(len(studio)), studio.motion
+    rotation = quat_to_matrix(torch.from_numpy(motion.quats_wxyz)).numpy()
+    vertices = np.array(studio.vertices, np.float64)
+
+    def seen(camera, vertices, turn, expression) -> Seen:
+        return Seen(
+            camera, vertices, expression, turn @ rotation, studio.tracks["gaze"] @ turn.T,
+            landmarks_on(vertices, head, table),
+        )  # fmt: skip
+
+    true = seen(studio.camera(), vertices, np.eye(3), motion.expression)
+    same = score(true, true, head.regions.numpy())
+    assert same.frames == len(frames) and max(same.rotation_degrees, same.face_mm, same.gaze_degrees) < 0.05
+    assert same.aperture_r > 0.999 and same.jitter_head == same.jitter_lips == 1 and same.blink_f1 == 1
+
+    turn = Rotation.from_rotvec([0, np.radians(3), 0]).as_matrix()
+    noise = np.random.default_rng(0).normal(0, 1e-3, vertices.shape)
+    camera = replace(studio.camera(), fx=1.2 * studio.camera().fx)
+    late = np.roll(motion.expression, 2, axis=0)
+    off = score(seen(camera, 1.1 * (vertices + noise), turn, late), true, head.regions.numpy())
+    assert off.rotation_degrees == pytest.approx(3, abs=0.01) and off.gaze_degrees == pytest.approx(3, abs=0.1)
+    assert off.focal_percent == pytest.approx(20, abs=0.01)
+    assert off.face_mm == pytest.approx(np.sqrt(3), rel=0.05)  # the scale is free
+    assert off.jitter_head > 1.5
+
+
+def test_lag_and_blinks_are_counted():
+    from preprocess.studio.alignment import blink_f1, lag_frames
+
+    true = np.sin(np.arange(200) / 5.0) + np.sin(np.arange(200) / 3.1)
+    assert lag_frames(np.roll(true, 3), true) == 3 and lag_frames(true, true) == 0
+    lids = np.zeros(100)
+    lids[[20, 21, 22, 60, 61, 62]] = 1
+    assert blink_f1(0.4 * lids, lids) == 1  # the threshold is the person's own
+    assert blink_f1(np.where(np.arange(100) < 40, lids, 0), lids) == pytest.approx(2 / 3)
+    assert blink_f1(np.zeros(100), lids) == 0 and blink_f1(np.zeros(100), np.zeros(100)) == 1
+
+
+@pytest.mark.slow
+def test_bench_scores_the_tracker(tmp_path):
+    from preprocess.studio.bench import run
+
+    result = run([90], 3.0, keep=tmp_path)
+    row = result["rows"][0]
+    assert row["frames"] == 75 and row["rotation_degrees"] < 10 and row["head_px"] < 5 and row["face_mm"] < 10
+    assert {line["quantity"] for line in result["summary"]} >= {"gaze_degrees", "lips_mm"}
+    before = (tmp_path / "seed-90" / "video.mp4").stat().st_mtime
+    assert run([90], 3.0, keep=tmp_path)["rows"] == result["rows"]
+    assert (tmp_path / "seed-90" / "video.mp4").stat().st_mtime == before
+    other = record(tmp_path / "other", StudioConfig(seconds=0.4, long_side=64, supersample=1))
+    capture = tmp_path / "seed-90.capture"
+    track(tmp_path / "seed-90" / "video.mp4", capture, config=PreprocessConfig(overlay=False))
+    with pytest.raises(BadInput, match="was not made of"):
+        compare(CaptureFolder.load(capture), other)
+
+
 def test_lips_are_shut_on_p_b_m_and_in_silence():
     phones = [Phone("pau", 0, 0.5), Phone("aa", 0.5, 0.7), Phone("m", 0.7, 0.79), Phone("iy", 0.79, 1.0)]
     strengths, seal = articulation(phones, 100)
@@ -188,8 +255,6 @@ def test_damaged_folders_are_named(studio, tmp_path):
         StudioFolder.load(tmp_path)
     with pytest.raises(BadInput, match="exists"):
         record(studio.path, SMALL)
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(studio.path, copy)
     (copy / "depth" / "000003.png").write_bytes(b"no")

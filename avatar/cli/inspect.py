@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from avatar.cli.common import Common, Input
+from avatar.cli.common import Common, Input, parse_numbers
 from avatar.errors import BadInput
 
 
@@ -44,12 +45,13 @@ class Doctor(Common):
 
 @dataclass(frozen=True)
 class Bench(Common):
-    """Measure this machine; prints a table, each row with its rival's ratio from the same run.
+    """Measure this machine (kernels; each row with its rival's ratio from the same run) or the tracker (studio).
 
     Example: visavis bench kernels
+    Example: visavis bench studio --seeds 0,1,2 --seconds 8
     """
 
-    what: tyro.conf.Positional[Literal["kernels"]] = "kernels"
+    what: tyro.conf.Positional[Literal["kernels", "studio"]] = "kernels"
 
     case: tuple[str, ...] = ()
     """Only these cases, by name."""
@@ -57,7 +59,27 @@ class Bench(Common):
     busy: bool = False
     """Time a few cases beside a process that keeps one processor busy: more threads must not be slower then."""
 
+    seeds: str = "1000,1001,1002,1003,1004,1005,1006,1007,1008,1009"
+    """Synthetic subjects of `studio`; develop on seeds below 100 only."""
+
+    seconds: float = 12.0
+    """Length of their clips."""
+
+    keep: Path | None = None
+    """Folder in which their recordings stay for the next run."""
+
     def run(self) -> dict:
+        return self._kernels() if self.what == "kernels" else self._studio()
+
+    def _studio(self) -> dict:
+        from preprocess.studio.bench import run
+
+        seeds = parse_numbers("--seeds", self.seeds)
+        if not seeds or any(seed != int(seed) for seed in seeds):
+            raise BadInput("--seeds is no list of whole numbers", expected="--seeds 0,1,2", got=self.seeds)
+        return run([int(seed) for seed in seeds], self.seconds, keep=self.keep)
+
+    def _kernels(self) -> dict:
         import os
 
         from avatar.evaluation.bench_kernels import CASES, run

@@ -22,6 +22,9 @@ _TURN_EVERY_SECONDS = 9.0
 _FACE_HEIGHT_M = 0.24
 _EFFORT = (0.45, 0.75)
 """Of articulation: nobody opens the mouth in running speech as far as in a single vowel."""
+_TREMOR_DEGREES, _TREMOR_MM = 0.12, 0.2
+"""Root mean square of the small movements of 1.5 to 6 Hz that no head is without; a perfectly smooth one would make any
+tracker look jittery."""
 _IDLE = 0.1
 """Strongest action of the mouth below which it begins to rest."""
 _MOODS = (
@@ -65,6 +68,7 @@ def perform(
     expression = (lips + _moods(times, seed)).clip(0, 1)
     sway = head_track(times, seed, limit_degrees=6.0)
     sway[:, 1] += 2.0 * (emphasis - emphasis.mean())
+    sway += _TREMOR_DEGREES * _tremor(times, seed, 37)
     turns = _turns(times, seed)
     # Eyes make up for the sway, but only in part for a turn: one does not look out of the corners of the eyes for long.
     expression = add_eyes(expression, times, sway + 0.35 * turns, seed)
@@ -72,6 +76,7 @@ def perform(
     torso = _breath(times, seed)
     anchor = np.array([0.0, 0.02, distance]) + FLIP @ neck
     anchors = anchor + 0.9 * torso * (1, 1, 0) + np.outer(_drift(times, seed), (0, 0, 1))
+    anchors += 1e-3 * _TREMOR_MM * _tremor(times, seed, 38)
     translation = anchors - rotation @ neck
     rest = np.eye(4)
     rest[:3, :3], rest[:3, 3] = FLIP, anchor - FLIP @ neck
@@ -135,6 +140,13 @@ def _breath(times: Float[np.ndarray, " t"], seed: int) -> Float[np.ndarray, "t 3
 def _drift(times: Float[np.ndarray, " t"], seed: int) -> Float[np.ndarray, " t"]:
     """Leaning forward and back, metres."""
     return head_track(times, int(np.random.default_rng([seed, 35]).integers(2**31)), limit_degrees=0.015)[:, 0]
+
+
+def _tremor(times: Float[np.ndarray, " t"], seed: int, stream: int) -> Float[np.ndarray, "t 3"]:
+    """Sums of sines of 1.5 to 6 Hz on three axes, root mean square 1."""
+    rng = np.random.default_rng([seed, stream])
+    hz, phase = rng.uniform(1.5, 6.0, (8, 3)), rng.uniform(0, 2 * np.pi, (8, 3))
+    return 0.5 * np.sin(2 * np.pi * hz * times[:, None, None] + phase).sum(1)
 
 
 def _hand_held(times: Float[np.ndarray, " t"], seed: int, amplitude_mm: float) -> Float[np.ndarray, "t 4 4"]:

@@ -190,7 +190,7 @@ def _manifest(
         "schema": SCHEMA,
         "tool_version": __version__,
         "synthetic": True,
-        "config": asdict(config) | {"audio": config.audio and Path(config.audio).name},
+        "config": plain_config(config),
         "frame_count": len(performance.motion),
         "fps": config.fps,
         "width": config.long_side,
@@ -203,6 +203,11 @@ def _manifest(
         "speech": {"source": speech.source, "phones": phones},
         "labels": list(LABELS),
     }
+
+
+def plain_config(config: StudioConfig) -> dict[str, Any]:
+    """A configuration as the manifest holds it."""
+    return asdict(config) | {"audio": config.audio and Path(config.audio).name, "views": list(config.views)}
 
 
 def yaw_of(quats: np.ndarray) -> np.ndarray:
