@@ -10,6 +10,7 @@ from simt_launcher import SimtLauncher
 from test_cuda_raster import pull, scene
 from test_kernels_losses import image_pair
 from test_kernels_rig import cast
+from test_kernels_views import harmonics
 
 from avatar import doctor, renderer
 from avatar.errors import BackendUnavailable
@@ -61,6 +62,26 @@ def test_conventions(backend):
     assert not functions.rasterize(*(t.to(device) for t in behind), view).alpha.any()
     empty = images_of(functions.rasterize(*(t[:0].to(device) for t in tensors), view))
     assert not any(i.any() for i in empty)
+
+
+def test_harmonics_features_normals_and_what_a_backend_may_refuse(backend):
+    functions, device, tolerance = backend
+    (*tensors, _), view = scene(40, 30, 24)
+    tensors += [harmonics(40, 1)]
+    features = torch.rand(40, 3, generator=torch.Generator().manual_seed(2))
+    labels = torch.arange(40, dtype=torch.int32)
+    got = functions.rasterize(*(t.to(device) for t in tensors), view, features=features.to(device), normals=True)
+    want = reference.rasterize(*(t.double() for t in tensors), view, features=features.double(), normals=True)
+    for name in ("rgb", "features", "normals"):
+        assert relative(getattr(got, name).cpu(), getattr(want, name)) < tolerance, name
+    try:
+        asked = functions.rasterize(*(t.to(device) for t in tensors), view, labels=labels.to(device), median_depth=True)
+    except backends.BackendMissing as error:
+        assert functions is PRESENT.get("gsplat") and "next: use the backend" in str(error)
+        return
+    want = reference.rasterize(*(t.double() for t in tensors), view, labels=labels, median_depth=True)
+    assert (asked.labels.cpu() == want.labels).float().mean() > 0.99
+    assert (asked.median_depth.cpu() - want.median_depth).abs().median() < 1e-4
 
 
 def test_losses(backend):
