@@ -49,12 +49,12 @@ class Performance:
 
 
 def perform(
-    speech: Speech, neck: Float[np.ndarray, "3"], *, seed: int, seconds: float, fps: float, size: int, wobble_mm: float
+    speech: Speech, pivot: Float[np.ndarray, "3"], *, seed: int, seconds: float, fps: float, size: int, wobble_mm: float
 ) -> Performance:
     """Everything that moves.
 
     Args:
-        neck: what the head turns about, head frame, metres.
+        pivot: what the head turns about, head frame, metres.
         size: side of the square picture, pixels.
         wobble_mm: amplitude of the camera's movement.
     """
@@ -74,12 +74,12 @@ def perform(
     expression = add_eyes(expression, times, sway + 0.35 * turns, seed)
     rotation = FLIP @ Rotation.from_euler("YXZ", sway + turns, degrees=True).as_matrix()
     torso = _breath(times, seed)
-    anchor = np.array([0.0, 0.02, distance]) + FLIP @ neck
+    anchor = np.array([0.0, 0.02, distance]) + FLIP @ pivot
     anchors = anchor + 0.9 * torso * (1, 1, 0) + np.outer(_drift(times, seed), (0, 0, 1))
     anchors += 1e-3 * _TREMOR_MM * _tremor(times, seed, 38)
-    translation = anchors - rotation @ neck
+    translation = anchors - rotation @ pivot
     rest = np.eye(4)
-    rest[:3, :3], rest[:3, 3] = FLIP, anchor - FLIP @ neck
+    rest[:3, :3], rest[:3, 3] = FLIP, anchor - FLIP @ pivot
     motion = Motion(
         times, expression.astype(np.float32), np.zeros((len(times), len(JOINTS), 3), np.float32),
         Rotation.from_matrix(rotation).as_quat(scalar_first=True).astype(np.float32), translation.astype(np.float32),

@@ -87,13 +87,17 @@ def _outline(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, " n"]:
     return np.array(best)
 
 
+def neck_base(head: LinearHead, person: Person) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "2"]]:
+    """Middle of the lower end of the head's neck, and its half width and half depth; head frame, metres."""
+    neck = person.neutral[head.regions.numpy() == REGIONS.index("neck")].astype(np.float64)
+    low = neck[neck[:, 1] < np.quantile(neck[:, 1], 0.25)]
+    return (low.min(0) + low.max(0)) / 2, np.array([np.ptp(low[:, 0]) / 2, np.ptp(low[:, 2]) / 2])
+
+
 def make_torso(head: LinearHead, person: Person, seed: int) -> tuple[Shell, Shell]:
     """Shirt and throat, standing still while the head turns; head frame's axes, origin at the resting head's."""
     rng = np.random.default_rng([seed, 14])
-    neck = person.neutral[head.regions.numpy() == REGIONS.index("neck")]
-    low = neck[neck[:, 1] < np.quantile(neck[:, 1], 0.25)]
-    centre = (low.min(0) + low.max(0)) / 2
-    half = np.array([np.ptp(low[:, 0]) / 2, np.ptp(low[:, 2]) / 2])
+    centre, half = neck_base(head, person)
     wide, deep = rng.uniform(0.17, 0.22), rng.uniform(0.085, 0.115)
     # Height below the middle of the neck, half width, half depth, shift backwards of each ring.
     profile = np.array([
@@ -106,14 +110,14 @@ def make_torso(head: LinearHead, person: Person, seed: int) -> tuple[Shell, Shel
     collar = rng.uniform(-0.012, 0.012)
     profile[:3, 0] += collar
     shirt = _lofted(profile, centre, "shirt")
-    tube = np.array([[0.07, 0.93, 0.9, -0.012], [0.03, 0.95, 0.92, -0.006], [-0.06, 0.97, 0.95, 0.0]])
+    tube = np.array([[0.03, 0.90, 0.85, -0.004], [0.01, 0.94, 0.9, -0.002], [-0.06, 0.97, 0.95, 0.0]])
     tube[:, 1:3] *= half
     return shirt, _lofted(tube, centre, "throat")
 
 
-def _lofted(profile: Float[np.ndarray, "r 4"], centre: np.ndarray, tile: str, sides: int = 64) -> Shell:
+def _lofted(profile: Float[np.ndarray, "r 4"], centre: np.ndarray, tile: str, sides: int = 48) -> Shell:
     """Rings of superellipses joined to a surface."""
-    heights = np.linspace(0, 1, 6 * len(profile))
+    heights = np.linspace(0, 1, 4 * len(profile))
     dense = np.stack([np.interp(heights, np.linspace(0, 1, len(profile)), column) for column in profile.T], axis=1)
     angle = np.linspace(-np.pi, np.pi, sides + 1)  # the texture's seam lies at the back
     round_x, round_z = (np.sign(f) * np.abs(f) ** 0.85 for f in (np.sin(angle), np.cos(angle)))

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from avatar import __version__
 from avatar.driving import motion_params
@@ -27,10 +28,11 @@ from avatar.motion.audio import RATE
 from avatar.motion.motion_io import save_motion
 from avatar.progress import note, progress
 from avatar.threads import one_torch_thread
-from avatar.types import JOINTS, Camera
+from avatar.types import Camera
 from preprocess.pictures import write_mask, write_picture
 from preprocess.studio.acting import Performance, perform
 from preprocess.studio.atlas import LABELS
+from preprocess.studio.body import neck_base
 from preprocess.studio.config import StudioConfig
 from preprocess.studio.folder import DEPTH_UNIT_M, MARKER, SCHEMA, StudioFolder, moved_camera, view_path
 from preprocess.studio.measures import gaze_directions, landmarks_on, lid_closure, lip_opening
@@ -39,6 +41,8 @@ from preprocess.studio.speech import make_speech
 from preprocess.studio.voice import Speech
 
 HEAD = "anny"
+PIVOT_ABOVE_M = 0.03
+"""The head turns about a point so far above the neck's lower end, which therefore stays in the collar."""
 _WORKERS = 2
 _CRF, _VIEW_CRF = 14, 14
 
@@ -58,9 +62,9 @@ def record(output: Path | str, config: StudioConfig | None = None, *, overwrite:
     head = load_head(HEAD)
     note(f"building subject {config.seed} ...")
     scene = Scene(head, calibrate(head), config.seed)
-    neck = head.joint_positions(scene.neutral)[JOINTS.index("neck")].numpy().astype(np.float64)
+    pivot = neck_base(head, scene.person)[0] + (0.0, PIVOT_ABOVE_M, 0.0)
     performance = perform(
-        speech, neck, seed=config.seed, seconds=config.seconds, fps=config.fps, size=config.long_side,
+        speech, pivot, seed=config.seed, seconds=config.seconds, fps=config.fps, size=config.long_side,
         wobble_mm=config.wobble_mm,
     )  # fmt: skip
     work = partial_folder(output)
@@ -82,23 +86,30 @@ def _write(work: Path, scene: Scene, speech: Speech, performance: Performance, c
     write_picture(work / "background.png", scene.room.seen_by(performance.camera))
     center = performance.torso_rest[:3, 3]
     views = {float(yaw): turned(performance.camera, center, yaw) for yaw in config.views}
-    torso = _film(work, scene, performance, views, config)
-    _write_truth(work, scene, performance, torso)
+    moved = _film(work, scene, performance, views, config)
+    _write_truth(work, scene, performance, moved)
     provenance = _provenance(config, speech)
     for clip in (work / "video.mp4", *(view_path(work, yaw) for yaw in views)):
         write_sidecar(clip, provenance)
     write_json(work / MARKER, _manifest(scene, speech, performance, views, config))
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """Where things were, frame by frame, in the world."""
+
+    landmarks: Float[np.ndarray, "t 478 3"]
+    T_world_torso: Float[np.ndarray, "t 4 4"]
+
+
 def _film(
     work: Path, scene: Scene, performance: Performance, views: dict[float, Camera], config: StudioConfig
-) -> np.ndarray:
-    """Render every frame from every camera; returns T_world_torso per frame."""
+) -> _Moved:
+    """Render every frame from every camera."""
     motion, size = performance.motion, config.long_side
     mark = Provenance(source=f"studio seed {config.seed}").mark
     shape = (len(motion), len(scene.person.neutral), 3)
-    vertices = np.lib.format.open_memmap(work / "vertices.npy", "w+", np.float32, shape)
-    torso = np.empty((len(motion), 4, 4))
+    moved = _Moved(np.empty((len(motion), 478, 3), np.float32), np.empty((len(motion), 4, 4)))
     with ExitStack() as stack:
         stack.enter_context(one_torch_thread())
         clips = [(work / "video.mp4", _CRF), *((view_path(work, yaw), _VIEW_CRF) for yaw in views)]
@@ -108,16 +119,20 @@ def _film(
             )
             for path, crf in clips
         ]
+        # Appended rather than mapped: pages of a mapped file would count as this process's memory.
+        vertices = stack.enter_context((work / "vertices.npy").open("wb"))
+        np.lib.format.write_array_header_1_0(vertices, {"descr": "<f4", "fortran_order": False, "shape": shape})
         bar = stack.enter_context(progress("filming", len(motion)))
         shots = _shots(scene, performance, list(views.values()), config.supersample)
         for index, (pose, pictures) in enumerate(shots):
             for writer, picture in zip(writers, pictures, strict=True):
                 writer.add(picture.rgb)
-            vertices[index], torso[index] = pose.vertices, pose.T_world_torso
+            vertices.write(pose.vertices.astype("<f4").tobytes())
+            moved.landmarks[index] = landmarks_on(pose.vertices, scene.head, scene.table)
+            moved.T_world_torso[index] = pose.T_world_torso
             _write_maps(work, index, pictures[0])
             bar.update(index + 1)
-        vertices.flush()
-    return torso
+    return moved
 
 
 def _shots(
@@ -155,25 +170,23 @@ def _write_maps(work: Path, index: int, picture: Picture) -> None:
     (work / "depth" / name).write_bytes(encoded.tobytes())
 
 
-def _write_truth(work: Path, scene: Scene, performance: Performance, torso: np.ndarray) -> None:
-    """tracks.npz, from the vertices on disk."""
+def _write_truth(work: Path, scene: Scene, performance: Performance, moved: _Moved) -> None:
+    """tracks.npz."""
     import torch
 
-    vertices = np.load(work / "vertices.npy", mmap_mode="r")
-    motion, camera = performance.motion, performance.camera
-    landmarks = np.stack([landmarks_on(frame, scene.head, scene.table) for frame in vertices])
+    motion, camera, landmarks = performance.motion, performance.camera, moved.landmarks
     pixels = [
         moved_camera(camera, T).project(points) for T, points in zip(performance.T_camera_world, landmarks, strict=True)
     ]
     rotation = quat_to_matrix(torch.from_numpy(motion.quats_wxyz)).numpy()
     arrays: dict[str, Any] = {
-        "landmarks": landmarks.astype(np.float32),
+        "landmarks": landmarks,
         "landmarks_px": np.stack(pixels).astype(np.float32),
         "gaze": gaze_directions(scene.head, motion.expression, rotation),
         "lid_closure": lid_closure(motion.expression),
         "lip_opening": lip_opening(landmarks).astype(np.float32),
         "T_camera_world": performance.T_camera_world.astype(np.float32),
-        "T_world_torso": torso,
+        "T_world_torso": moved.T_world_torso,
         "neutral": scene.person.neutral,
         "identity": scene.person.identity,
     }

@@ -13,7 +13,7 @@ from avatar.head.linear import LinearHead
 from avatar.head.model import REGIONS
 
 IDENTITY_SD = 0.8
-RESIDUAL_MM = 1.5
+RESIDUAL_MM = 1.0
 """Root mean square, over the face, of the shape detail that no coefficient of the identity basis gives."""
 _WAVELENGTHS_M = (0.035, 0.09)
 _WAVES = 40
