@@ -62,7 +62,7 @@ class Bench(Common):
     seeds: str = "1000,1001,1002,1003,1004,1005,1006,1007,1008,1009"
     """Synthetic subjects of `studio`; develop on seeds below 100 only."""
 
-    seconds: float = 12.0
+    seconds: float = 8.0
     """Length of their clips."""
 
     keep: Path | None = None

@@ -20,7 +20,7 @@ from preprocess.studio.folder import StudioFolder
 from preprocess.studio.truth import Score, compare
 
 DEVELOPMENT_SEEDS, PUBLISHED_SEEDS = (0, 1, 2), tuple(range(1000, 1010))
-SECONDS = 12.0
+SECONDS = 8.0
 BARS: dict[str, tuple[float, float]] = {
     "rotation_degrees": (0, 1.0), "head_px": (0, 0.5), "focal_percent": (0, 10), "face_mm": (0, 2.0),
     "lips_mm": (0, 1.2), "gaze_degrees": (0, 4), "blink_f1": (0.97, 1), "aperture_r": (0.97, 1),
