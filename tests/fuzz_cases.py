@@ -245,12 +245,13 @@ def playback(draw: Draw) -> Call:
         "driven": DrivenMotion(motion, rows(pose.features), rows(pose.torso_features), rows(pose.torso)),
         "index": draw.rng.randrange(frames),
         "background": draw.rng.choice(("plate", "none", (0.1, draw.number(0.5), 0.3))),
+        "maps": draw.rng.choice(("float32", "half", "int8")),
     }  # fmt: skip
     space = Statistics(*(np.ones(3, np.float32) for _ in Statistics._fields))
 
-    def run(mesh, head, torso, plate, cameras, driven, index, background) -> list[np.ndarray]:
+    def run(mesh, head, torso, plate, cameras, driven, index, background, maps) -> list[np.ndarray]:
         own = Camera(width, height, width, width, width / 2, height / 2)
-        return Player(mesh, head, torso, space, plate, own, motion).frames(driven, index, cameras, background)
+        return Player(mesh, head, torso, space, plate, own, motion, maps).frames(driven, index, cameras, background)
 
     return run, arguments
 
