@@ -29,7 +29,7 @@ def extract_audio(video: Path, wav: Path, start_seconds: float, duration_seconds
     with wave.open(str(wav), "wb") as out:
         out.setparams((1, 2, RATE, round(duration_seconds * RATE), "NONE", ""))
         for block in _aligned(video, start_seconds, duration_seconds):
-            _write(out, block)
+            write_samples(out, block)
     return True
 
 
@@ -105,7 +105,8 @@ def read_wav(wav: Path) -> np.ndarray:
     return np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32) / 32767
 
 
-def _write(out: wave.Wave_write, samples: np.ndarray) -> None:
+def write_samples(out: wave.Wave_write, samples: Float[np.ndarray, " n"]) -> None:
+    """Append samples in [-1, 1] to a 16-bit wav."""
     out.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
 
 

@@ -204,7 +204,7 @@ def _whole(folder: Path, info: dict[str, Any], key: str) -> int:
 
 def _number(folder: Path, info: dict[str, Any], key: str) -> float:
     value = info.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:  # NaN is not either
         raise _wrong(folder / "capture.json", key, "a finite number", value)
     return float(value)
 

@@ -23,6 +23,7 @@ from avatar.threads import one_torch_thread
 from preprocess.audio import extract_audio, is_silent, save_features
 from preprocess.background import clean_plate
 from preprocess.capture import SCHEMA, CaptureFolder, frame_path, mask_path, save_info, save_tracks
+from preprocess.checking.run import check_preprocessed
 from preprocess.detection import Detections, PassOptions, detect_clip
 from preprocess.orientation import fit_size
 from preprocess.overlay import write_overlay
@@ -51,6 +52,8 @@ class PreprocessConfig:
     """Use no more than this much of the video."""
     overlay: bool = True
     """Write overlay.mp4, which shows what the tracker saw."""
+    fix_sync: bool = False
+    """Shift the sound by the measured offset to the lips, if there is one."""
     tracking: TrackConfig = field(default_factory=TrackConfig)
 
     def __post_init__(self) -> None:
@@ -93,7 +96,7 @@ def track(
         report.require()
         with one_torch_thread():
             _finish(work, video, info, source_hash, config, detections, report, began)
-        CaptureFolder.load(work.path)  # what we would refuse to read is never published
+        check_preprocessed(work.path, config.fix_sync)  # loads it: what we would refuse to read is never published
         done = work.publish()
     return CaptureFolder.load(done)
 

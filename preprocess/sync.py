@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from avatar.head.landmarks import OUTER_EYE_CORNERS
 from avatar.motion.audio import HOP_SECONDS, RATE, WINDOW_SECONDS, log_mel
+from avatar.threads import one_torch_thread
 
 MIN_SYNC_SECONDS = 10.0
 """Of a tracked face with sound; less than this measures chance."""
@@ -59,8 +60,11 @@ class Sync:
         """The verdict for human eyes."""
         if not self.is_off:
             return self.verdict
-        side = "late" if self.offset_seconds > 0 else "early"
-        return f"off by {self.offset_frames:+.0f} frames (the sound is {abs(self.offset_seconds):.2f} s {side})"
+        return f"off by {self.offset_frames:+.0f} frames (the sound is {self.lag_text()})"
+
+    def lag_text(self) -> str:
+        """Such as '0.24 s late'."""
+        return f"{abs(self.offset_seconds):.2f} s {'late' if self.offset_seconds > 0 else 'early'}"
 
 
 def measure_sync(
@@ -145,19 +149,21 @@ def _scan(sound: np.ndarray, lips: np.ndarray, shifts: np.ndarray) -> Float[np.n
 
     The lips are shifted and not the sound, cyclically: then one solve per fold serves all shifts.
     """
+    import torch
+
     lips = (lips - lips.mean(0)) / (lips.std(0) + 1e-9)
-    targets = np.stack([np.roll(lips, shift, axis=0) for shift in shifts], 1)
-    flat = targets.reshape(len(lips), -1)
-    gram, cross = sound.T @ sound, sound.T @ flat
-    ridge = _RIDGE * len(lips) * np.eye(len(gram))
-    predicted = np.empty_like(flat)
-    for part in np.array_split(np.arange(len(lips)), _FOLDS):
-        held = sound[part]
-        weights = np.linalg.solve(gram - held.T @ held + ridge, cross - held.T @ flat[part])
-        predicted[part] = held @ weights
-    predicted = predicted.reshape(targets.shape)
-    covariance = (predicted * targets).mean(0) - predicted.mean(0) * targets.mean(0)
-    return (covariance / (predicted.std(0) * targets.std(0) + 1e-9)).mean(1)
+    rolled = np.stack([np.roll(lips, shift, axis=0) for shift in shifts], 1)
+    predicted = np.empty_like(rolled)
+    with one_torch_thread():  # two threads of numpy's BLAS wait for each other five times as long as one computes
+        heard, targets = torch.from_numpy(sound), torch.from_numpy(rolled).flatten(1)
+        gram, cross = heard.T @ heard, heard.T @ targets
+        ridge = _RIDGE * len(lips) * torch.eye(len(gram), dtype=gram.dtype)
+        for part in np.array_split(np.arange(len(lips)), _FOLDS):
+            held = heard[part]
+            weights = torch.linalg.solve(gram - held.T @ held + ridge, cross - held.T @ targets[part])
+            predicted[part] = (held @ weights).unflatten(1, rolled.shape[1:]).numpy()
+    covariance = (predicted * rolled).mean(0) - predicted.mean(0) * rolled.mean(0)
+    return (covariance / (predicted.std(0) * rolled.std(0) + 1e-9)).mean(1)
 
 
 def _smoothed(r: np.ndarray) -> np.ndarray:

@@ -12,14 +12,16 @@ from contextlib import contextmanager, nullcontext
 import tyro
 
 from avatar.cli.build import Demo, Eval, Fit, Preprocess, Studio
+from avatar.cli.check import Check
 from avatar.cli.head import Head
 from avatar.cli.inspect import Bench, Doctor, Info
 from avatar.cli.show import Drive, Export, Render, View
 from avatar.errors import VisavisError
 
 COMMANDS = {
-    "doctor": Doctor, "demo": Demo, "preprocess": Preprocess, "fit": Fit, "eval": Eval, "render": Render,
-    "drive": Drive, "view": View, "export": Export, "info": Info, "head": Head, "bench": Bench, "studio": Studio,
+    "doctor": Doctor, "demo": Demo, "check": Check, "preprocess": Preprocess, "fit": Fit, "eval": Eval,
+    "render": Render, "drive": Drive, "view": View, "export": Export, "info": Info, "head": Head, "bench": Bench,
+    "studio": Studio,
 }  # fmt: skip
 
 BUG = 1

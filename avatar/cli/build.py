@@ -34,6 +34,8 @@ class Preprocess(Computing):
     """Leave out what comes before this time."""
     max_seconds: float | None = None
     """Use no more than this much of the video."""
+    fix_sync: bool = False
+    """Shift sound that is out of step with the lips (visavis check)."""
 
     def run(self) -> dict:
         from preprocess.pipeline import PreprocessConfig, summary, track
@@ -43,6 +45,7 @@ class Preprocess(Computing):
             long_side=self.long_side,
             start_seconds=self.start_seconds,
             max_seconds=self.max_seconds,
+            fix_sync=self.fix_sync,
         )
         capture = track(self.video, self.output, config=config, overwrite=self.overwrite)
         return summary(capture) | {"capture": str(self.output)}
