@@ -38,9 +38,11 @@ def stills():
     with Detector(1) as detector:
         for yaw in np.linspace(-12, 12, 12):
             picture = head_picture(yaw, 0.2)
-            backdrop = (np.abs(picture.astype(int) - head_picture(x=99)) < 3).all(-1)
-            pictures.append(np.where(backdrop[..., None], wall, picture))
-            points.append(detector.detect(picture).landmarks_px)
+            difference = np.abs(picture.astype(int) - head_picture(x=99)).max(-1, keepdims=True)
+            pictures.append(np.where(difference < 3, wall, picture))
+            found = detector.detect(picture)
+            assert found is not None
+            points.append(found.landmarks_px)
     return np.stack(pictures), np.stack(points)
 
 
