@@ -135,6 +135,26 @@ def publish_folder(output: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def atomic_folder(output: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `output` when the block ends and vanishes when it fails.
+
+    What may be replaced is for `check_output_folder` to say.
+
+    Raises:
+        BadInput: the disk is full or read-only.
+    """
+    partial = partial_folder(output)
+    with disk_errors(output):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            publish_folder(output)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_json(path: Path, content: dict) -> None:
     """Write JSON atomically.
 

@@ -16,7 +16,7 @@ import numpy as np
 from avatar import __version__
 from avatar.assets import sha256_file
 from avatar.errors import BadInput
-from avatar.head import load_head
+from avatar.head import absolute_name, load_head
 from avatar.progress import note
 from avatar.split import training_span
 from avatar.threads import one_torch_thread
@@ -201,17 +201,10 @@ def _description(result: TrackResult, config: PreprocessConfig, head_hash: str) 
         "frame_count": len(result.motion),
         "width": camera.width,
         "height": camera.height,
-        "head": {"name": _absolute(config.head), "content_hash": head_hash},
+        "head": {"name": absolute_name(config.head), "content_hash": head_hash},
         "camera": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
         "config": asdict(config),
     }
-
-
-def _absolute(head: str) -> str:
-    """A head model's name with its path, if it has one, made absolute: captures are opened from anywhere."""
-    kind, colon, path = head.rpartition(":")
-    is_file = Path(path).suffix in (".pkl", ".npz")
-    return f"{kind}{colon}{Path(path).expanduser().resolve()}" if is_file else head
 
 
 def _plain(value: float) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from avatar.head.linear import LinearHead
 
-__all__ = ["load_head"]
+__all__ = ["absolute_name", "load_head"]
 
 
 def load_head(name_or_path: str = "anny") -> LinearHead:
@@ -25,3 +25,12 @@ def load_head(name_or_path: str = "anny") -> LinearHead:
     from avatar.head.cache import load_cached
 
     return load_cached(name_or_path)
+
+
+def absolute_name(name_or_path: str) -> str:
+    """A head's name with its path, if it has one, made absolute: captures are opened from anywhere."""
+    from pathlib import Path
+
+    kind, colon, path = name_or_path.rpartition(":")
+    is_file = Path(path).suffix in (".pkl", ".npz")
+    return f"{kind}{colon}{Path(path).expanduser().resolve()}" if is_file else name_or_path

@@ -120,9 +120,9 @@ def expression_axes(head: LinearHead) -> tuple[Float[Tensor, "52 v 3"], Float[Te
     Unit coefficients are one standard deviation when actions vary independently by `ACTION_SIGMA`.
     """
     flat = head.expression_basis.flatten(1).double()
-    left, values, right = torch.linalg.svd(flat, full_matrices=False)
-    directions = ACTION_SIGMA * values[:, None] * right
-    return directions.float().unflatten(1, head.template.shape), (left / ACTION_SIGMA).float()
+    _, axes = torch.linalg.eigh(flat @ flat.T)
+    axes = axes.flip(1)  # largest variance first
+    return (ACTION_SIGMA * axes.T @ flat).float().unflatten(1, head.template.shape), (axes / ACTION_SIGMA).float()
 
 
 def _people(head: LinearHead) -> Float[Tensor, "n v 3"]:
@@ -142,4 +142,4 @@ def _quiet_regressors(
     still = torch.zeros(len(regressors), 3 * len(head.expression_basis))
     wanted = torch.cat([targets.flatten(1), still, torch.ones(len(regressors), 1)], 1).double()
     missing = wanted - regressors.double() @ constraints.T
-    return (regressors + torch.linalg.lstsq(constraints, missing.T, driver="gelsd").solution.T).float()
+    return (regressors + torch.linalg.lstsq(constraints, missing.T, driver="gelsy").solution.T).float()

@@ -23,6 +23,7 @@ GL_FROM_CV = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
 _NOISE_METRES = 0.0005
 """How exactly vertices are to be met where coefficients are fitted to them; a prior holds what they can't tell."""
 _ACTION_PRIOR = 0.5
+_ACTION_RANGE = (-1.0, 2.0)
 _CORRECTIONS = 3
 
 
@@ -77,10 +78,8 @@ def from_flame(
     joints = torch.cat([params.neck_pose[:, None], turned], 1)
     if model.actions[:, model.expressions :].any():
         wanted = _displacements(model, neutral, params.expr, turned)
-        expression = wanted @ _ridge(head.expression_basis, _ACTION_PRIOR)
+        expression, residual = actions_of(head, wanted.unflatten(1, (-1, 3)))
         joints[:, 1:] = 0
-        missed = wanted - expression @ head.expression_basis.flatten(1)
-        residual = 1000 * float(missed.unflatten(1, (-1, 3)).square().sum(-1).mean().sqrt())
     else:
         expression = params.expr @ torch.linalg.pinv(model.actions[:, : model.expressions])
         residual = 0.0
@@ -94,6 +93,14 @@ def from_flame(
         (moved @ GL_FROM_CV.T).numpy(),
     )
     return motion, residual
+
+
+def actions_of(head: LinearHead, displacements: Float[Tensor, "t v 3"]) -> tuple[Float[Tensor, "t 52"], float]:
+    """ARKit actions that move the vertices most nearly so (metres), and the RMS distance they leave, millimetres."""
+    wanted = displacements.flatten(1)
+    expression = (wanted @ _ridge(head.expression_basis, _ACTION_PRIOR)).clamp(*_ACTION_RANGE)
+    missed = (wanted - expression @ head.expression_basis.flatten(1)).unflatten(1, (-1, 3))
+    return expression, 1000 * float(missed.square().sum(-1).mean().sqrt())
 
 
 def _corrected(
