@@ -77,7 +77,7 @@ def test_and_back(flame_like: tuple[LinearHead, FlameModel]):
 def test_residuals_of_the_reference_itself_are_none():
     rows = action_residuals("anny")
     assert [row["action"] for row in rows] == list(ARKIT_NAMES)
-    assert all(row["residual_mm"] == 0 and row["half_mm"] < 1e-3 for row in rows) and share(rows) == 0
+    assert all(row["residual_mm"] == 0 and float(row["half_mm"]) < 1e-3 for row in rows) and share(rows) == 0
     assert float(rows[ARKIT_INDEX["jawOpen"]]["size_mm"]) > 5
 
 

@@ -109,6 +109,7 @@ def test_there_and_back(capture: CaptureFolder, exported: dict[str, Path], layou
         assert np.array_equal(back.mask(5), mask)
     share = mask[..., None] / 255.0 if layout == "vhap" else 1.0  # only there the room is lost, to white
     assert np.abs(back.frame(5) - (capture.frame(5) * share + 255 * (1 - share))).mean() < 1
+    assert back.audio_path and capture.audio_path
     assert np.array_equal(read_wav(back.audio_path), read_wav(capture.audio_path))
     assert np.isfinite(back.landmarks_px[5]).all(), "our own detector's"
     assert back.info["source"]["layout"] == layout
@@ -173,9 +174,11 @@ def test_what_talking_head_systems_look_for(capture: CaptureFolder, exported: di
     assert len(first.split(", ")) == len(header.split(", "))
     assert np.loadtxt(folder / "ori_imgs" / "3.lms").shape == (68, 2), "also where no face was found"
     labels = cv2.imread(str(folder / "parsing" / "2.png"))
+    torso = cv2.imread(str(folder / "torso_imgs" / "2.png"), cv2.IMREAD_UNCHANGED)
+    assert labels is not None and torso is not None
     assert {tuple(c) for c in labels.reshape(-1, 3).tolist()} >= {(255, 255, 255), (255, 0, 0), (0, 0, 0)}
     assert np.load(folder / "teeth_mask" / "2.npy", allow_pickle=False).dtype == bool
-    assert cv2.imread(str(folder / "torso_imgs" / "2.png"), cv2.IMREAD_UNCHANGED).shape == (HEIGHT, WIDTH, 4)
+    assert torso.shape == (HEIGHT, WIDTH, 4)
     train, val = (json.loads((folder / f"transforms_{s}.json").read_text())["frames"] for s in ("train", "val"))
     assert [f["img_id"] for f in train + val] == list(range(T)) and val
 
@@ -252,7 +255,8 @@ def test_files_that_lie(exported: dict[str, Path], tmp_path: Path):
         import_capture(folder, tmp_path / "out", OPTIONS)
     with np.load(exported["vhap"] / "flame_param" / "00000.npz") as archive:
         arrays = dict(archive)
-    np.savez(folder / "flame_param" / "00000.npz", **arrays | {"static_offset": np.zeros((1, 5023, 3))})
+    arrays["static_offset"] = np.zeros((1, 5023, 3))
+    np.savez(folder / "flame_param" / "00000.npz", **arrays)  # pyright: ignore[reportArgumentType]
     shutil.copyfile(exported["vhap"] / "flame_param" / "00002.npz", folder / "flame_param" / "00002.npz")
     with pytest.raises(FormatMismatch, match="another head model"):
         import_capture(folder, tmp_path / "out", OPTIONS)

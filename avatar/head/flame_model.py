@@ -141,5 +141,10 @@ def _quiet_regressors(
     constraints = torch.cat([fields.transpose(1, 2).flatten(0, 1), torch.ones(1, len(head.template))])
     still = torch.zeros(len(regressors), 3 * len(head.expression_basis))
     wanted = torch.cat([targets.flatten(1), still, torch.ones(len(regressors), 1)], 1).double()
-    missing = wanted - regressors.double() @ constraints.T
-    return (regressors + torch.linalg.lstsq(constraints, missing.T, driver="gelsy").solution.T).float()
+    # Rows of one length each keep the normal equations well conditioned; a second round removes what rounding left.
+    lengths = constraints.norm(dim=1).clamp(min=1e-12)
+    scaled, quiet = constraints / lengths[:, None], regressors.double()
+    inverse = torch.linalg.pinv(scaled @ scaled.T, rtol=1e-12, hermitian=True)
+    for _ in range(2):
+        quiet = quiet + ((wanted - quiet @ constraints.T) / lengths) @ inverse @ scaled
+    return quiet.float()
