@@ -6,6 +6,7 @@ frames/000000.jpg   pictures; masks/000000.png  person confidence, 0 to 255
 background.png      clean plate; background_seen.png  255 where it was ever visible
 audio.wav           16 kHz mono from the first frame on; audio_features.npz (both absent for mute clips)
 overlay.mp4         what the tracker saw
+quality.json        findings and measures of `visavis check` (schema visavis.quality/1)
 """
 
 from __future__ import annotations
@@ -274,7 +275,8 @@ def _hash(folder: Path) -> str:
     """Identity of a capture. Pictures enter by size only: reading them all would take longer than loading."""
     digest = hashlib.sha256()
     info = json.loads((folder / "capture.json").read_text(encoding="utf-8"))
-    facts = {key: value for key, value in info.items() if key not in ("metrics", "warnings", "verdict")}
+    opinions = ("metrics", "warnings", "known_warnings", "verdict")
+    facts = {key: value for key, value in info.items() if key not in opinions}
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for name in ("tracks.npz", "background.png"):
         digest.update((folder / name).read_bytes())

@@ -58,10 +58,11 @@ def music(seconds: float, seed: int = 0) -> np.ndarray:
     t = np.arange(int(seconds * RATE)) / RATE
     out = np.zeros(len(t))
     for beat in np.arange(0, seconds, 0.25):
-        after = t[t >= beat] - beat
+        after = t[(t >= beat) & (t < beat + 1)] - beat
         hz = 220 * 2 ** (rng.choice([0, 2, 4, 5, 7, 9, 11, 12]) / 12)
         note = sum(np.sin(2 * np.pi * hz * k * after) / k for k in range(1, 5)) * np.exp(-6 * after)
-        out[len(t) - len(after) :] += 0.1 * (note + rng.standard_normal(len(after)) * np.exp(-40 * after))
+        begin = round(beat * RATE)
+        out[begin : begin + len(after)] += 0.1 * (note + rng.standard_normal(len(after)) * np.exp(-40 * after))
     return out.astype(np.float32)
 
 

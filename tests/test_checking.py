@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from make_capture import T, info, small_capture, tracks
 from make_speech import babble, delayed, mouth_landmarks, music
-from make_video import head_picture, rendered_head_video, tone
+from make_video import corner_video, head_picture, rendered_head_video, tone, write_video
 
+from avatar.assets import find_asset
 from avatar.head.arkit import ARKIT_INDEX
-from preprocess.audio import extract_audio, load_features, read_wav, save_features, write_samples
+from preprocess.audio import clip_samples, extract_audio, load_features, read_wav, save_features, write_samples
 from preprocess.capture import CaptureFolder, frame_path, mask_path, save_info, save_tracks
+from preprocess.checking import watch as watching
 from preprocess.checking.evidence import Evidence
 from preprocess.checking.judge import judge
 from preprocess.checking.page import write_page
@@ -24,6 +26,7 @@ from preprocess.checking.person import blinks, clipped_share, head_angles, heard
 from preprocess.checking.pictures import covered_stills, look, room_motion
 from preprocess.checking.run import Checked, check_preprocessed, shift_sound
 from preprocess.landmarks import Detector
+from preprocess.video import frames, probe
 
 SECONDS, FPS = 24, 25
 COUNT = SECONDS * FPS
@@ -206,6 +209,7 @@ def late_capture(tmp_path, talk) -> Path:
     assert extract_audio(sound, capture / "audio.wav", 0.0, 16.0)
     save_features(capture / "audio.wav", capture / "audio_features.npz")
     save_info(capture, info() | {"frame_count": count, "audio": True, "warnings": ["two people"]})
+    corner_video(capture / "overlay.mp4", seconds=16, fps=5, audio=tone(16.0, silent_seconds=1.0))
     return capture
 
 
@@ -229,6 +233,7 @@ def test_sound_of_a_capture_is_put_back_in_its_place(late_capture, capsys):
     assert capture.content_hash != before
     samples = read_wav(late_capture / "audio.wav")
     assert len(samples) == 16 * 16_000
+    assert probe(late_capture / "overlay.mp4").duration_seconds == pytest.approx(80 / FPS, abs=0.1)
     features_seconds = load_features(late_capture / "audio_features.npz").timestamps_seconds
     assert features_seconds[-1] == pytest.approx(16, abs=0.05)
     code, result = run(capsys, str(late_capture), "--fix-sync")
@@ -245,9 +250,32 @@ def test_preprocessing_writes_the_quality_beside_the_tracks(late_capture):
     assert [f.text for f in again.findings] == [f.text for f in quality.findings]
 
 
-def test_a_clip_without_a_face_is_refused(tmp_path, capsys):
-    from make_video import corner_video
+def test_long_clips_are_looked_at_now_and_then(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "SKIP_SECONDS", 0.5)
+    monkeypatch.setattr(watching, "DENSE_SECONDS", 1.0)
+    monkeypatch.setattr(watching, "STILLS", 4)
+    video = rendered_head_video(tmp_path / "me.mp4", seconds=4.0)
+    looks = []
+    monkeypatch.setattr(Detector, "_look", lambda self, rgb, look=Detector._look: looks.append(1) or look(self, rgb))
+    evidence, seen = watching.watch(video, probe(video))
+    assert len(evidence.seconds) == 48 and evidence.has_face.all() and len(seen.thumbnails) == 48
+    assert len(looks) < 30 and evidence.dense.sum() == 12
+    moved = np.linalg.norm(np.diff(evidence.landmarks_px[:, 1], axis=0), axis=-1)
+    assert moved.max() < 25 and (moved > 0).mean() > 0.8  # the face glides from look to look
 
+
+@pytest.mark.slow
+def test_late_sound_that_no_header_tells_of(tmp_path, capsys):
+    video = find_asset("speaking.avi")
+    shown = list(frames(video))
+    sound = np.repeat(delayed(clip_samples(video, 0.0, 12.68), 0.24), 3)  # 48 kHz
+    late = write_video(tmp_path / "late.mp4", [rgb for _, _, rgb in shown], [t for _, t, _ in shown], audio=sound)
+    own, found = run(capsys, str(video))[1]["sync"], run(capsys, str(late))[1]["sync"]
+    assert own["verdict"] == "in sync" and found["verdict"] == "off by"
+    assert found["offset_seconds"] - own["offset_seconds"] == pytest.approx(0.24, abs=0.08)
+
+
+def test_a_clip_without_a_face_is_refused(tmp_path, capsys):
     code, result = run(capsys, str(corner_video(tmp_path / "wall.mp4", seconds=3)), "-o", str(tmp_path / "page"))
     assert code == 2 and result["verdict"] == "refuse" and "no face" in result["findings"][0]["text"]
     assert "refuse" in (tmp_path / "page" / "index.html").read_text()

@@ -167,7 +167,7 @@ class _Sound:
         self.path, self.position = path, 0
         self._skip = round(max(start_seconds, 0.0) * AUDIO_RATE)
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(str(path), metadata_errors="replace")
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
         if not self._container.streams.audio:

@@ -12,6 +12,7 @@ import numpy as np
 
 from avatar.errors import BadInput
 from avatar.files import write_json
+from avatar.progress import progress
 from preprocess.audio import RATE, read_wav, save_features, write_samples
 from preprocess.capture import CaptureFolder, save_info
 from preprocess.checking.evidence import Evidence, of_capture
@@ -21,7 +22,7 @@ from preprocess.checking.report import Finding, Quality
 from preprocess.checking.watch import watch
 from preprocess.quality import assess
 from preprocess.sync import Sync
-from preprocess.video import probe, require_length
+from preprocess.video import frames, probe, require_length
 
 QUALITY_FILE = "quality.json"
 
@@ -91,10 +92,27 @@ def fix_sync(path: Path | str, sync: Sync) -> bool:
     save_features(new_wav, new_features)
     os.replace(new_wav, folder / "audio.wav")
     os.replace(new_features, folder / "audio_features.npz")
+    _renew_overlay(folder / "overlay.mp4", folder / "audio.wav", float(info["fps"]))
     total = float(info.get("audio_shift_seconds", 0.0)) - sync.offset_seconds
     content = {key: value for key, value in info.items() if key != "schema"}
     save_info(folder, {**content, "audio_shift_seconds": round(total, 3)})
     return True
+
+
+def _renew_overlay(overlay: Path, wav: Path, fps: float) -> None:
+    """Give the overlay clip, if there is one, the shifted sound."""
+    from avatar.export.video import VideoWriter
+
+    if not overlay.is_file():
+        return
+    shape = probe(overlay)
+    with (
+        progress("the overlay's sound", shape.frame_count) as bar,
+        VideoWriter(overlay, shape.width, shape.height, fps, audio_path=wav, crf=20) as clip,
+    ):
+        for index, _, rgb in frames(overlay):
+            clip.add(rgb)
+            bar.update(index + 1)
 
 
 def shift_sound(samples: np.ndarray, seconds: float) -> np.ndarray:
