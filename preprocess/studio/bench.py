@@ -14,7 +14,7 @@ from avatar.info import machine
 from avatar.progress import note
 from preprocess.capture import CaptureFolder
 from preprocess.pipeline import PreprocessConfig, track
-from preprocess.studio.config import StudioConfig
+from preprocess.studio.config import EDITION, StudioConfig
 from preprocess.studio.filming import plain_config, record
 from preprocess.studio.folder import StudioFolder
 from preprocess.studio.truth import Score, compare
@@ -76,7 +76,7 @@ def _recorded(path: Path, config: StudioConfig) -> StudioFolder:
     """A recording of this very configuration, found or made."""
     try:
         studio = StudioFolder.load(path)
-        if studio.info["config"] == plain_config(config):
+        if (studio.info["edition"], studio.info["config"]) == (EDITION, plain_config(config)):
             return studio
     except VisavisError:
         pass  # not there, of another version, or damaged: made anew

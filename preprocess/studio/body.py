@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from avatar.head.linear import LinearHead
-from avatar.head.model import REGIONS
+from avatar.head.model import REGIONS, on_outside
 from preprocess.studio.atlas import TILES
 from preprocess.studio.person import Person
 
@@ -87,45 +87,49 @@ def _outline(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, " n"]:
     return np.array(best)
 
 
-def neck_base(head: LinearHead, person: Person) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "2"]]:
-    """Middle of the lower end of the head's neck, and its half width and half depth; head frame, metres."""
-    neck = person.neutral[head.regions.numpy() == REGIONS.index("neck")].astype(np.float64)
-    low = neck[neck[:, 1] < np.quantile(neck[:, 1], 0.25)]
-    return (low.min(0) + low.max(0)) / 2, np.array([np.ptp(low[:, 0]) / 2, np.ptp(low[:, 2]) / 2])
+def neck_base(head: LinearHead, person: Person) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "2"], float]:
+    """Middle of the cut that ends the head's neck, its half width and half depth (metres), and its rise to the front.
+
+    Head frame; the rise is the change of height over that of z.
+    """
+    outside = on_outside(head.regions).numpy()
+    faces = head.faces.numpy()
+    rim = person.neutral[_outline(faces[outside[faces].all(axis=1)])].astype(np.float64)
+    low, high = rim.min(0), rim.max(0)
+    rise = np.polyfit(rim[:, 2], rim[:, 1], 1)[0]
+    return (low + high) / 2, np.array([high[0] - low[0], high[2] - low[2]]) / 2, float(rise)
 
 
 def make_torso(head: LinearHead, person: Person, seed: int) -> tuple[Shell, Shell]:
     """Shirt and throat, standing still while the head turns; head frame's axes, origin at the resting head's."""
     rng = np.random.default_rng([seed, 14])
-    centre, half = neck_base(head, person)
+    centre, half, rise = neck_base(head, person)
     wide, deep = rng.uniform(0.17, 0.22), rng.uniform(0.085, 0.115)
-    # Height below the middle of the neck, half width, half depth, shift backwards of each ring.
+    # Each ring: height over the middle of the neck's end, half width, half depth, rise to the front.
     profile = np.array([
-        [0.022, half[0] * 1.02, half[1] * 1.02, 0.0], [0.000, half[0] * 1.12, half[1] * 1.10, 0.0],
-        [-0.022, half[0] * 1.30, half[1] * 1.22, 0.003], [-0.050, wide * 0.62, deep * 0.80, 0.006],
-        [-0.072, wide * 0.84, deep * 0.90, 0.008], [-0.105, wide * 0.98, deep, 0.008],
-        [-0.160, wide * 1.06, deep * 1.08, 0.006], [-0.260, wide * 1.08, deep * 1.15, 0.004],
-        [-0.420, wide * 1.05, deep * 1.15, 0.004],
+        [0.020, half[0] * 1.06, half[1] * 1.06, rise], [0.000, half[0] * 1.14, half[1] * 1.12, rise],
+        [-0.020, half[0] * 1.32, half[1] * 1.24, 0.9 * rise], [-0.045, wide * 0.62, deep * 0.80, 0.6 * rise],
+        [-0.070, wide * 0.84, deep * 0.90, 0.3 * rise], [-0.105, wide * 0.98, deep, 0.1 * rise],
+        [-0.160, wide * 1.06, deep * 1.08, 0.0], [-0.260, wide * 1.08, deep * 1.15, 0.0],
+        [-0.420, wide * 1.05, deep * 1.15, 0.0],
     ])  # fmt: skip
-    collar = rng.uniform(-0.012, 0.012)
+    collar = rng.uniform(-0.006, 0.014)
     profile[:3, 0] += collar
     shirt = _lofted(profile, centre, "shirt")
-    tube = np.array([[0.03, 0.90, 0.85, -0.004], [0.01, 0.94, 0.9, -0.002], [-0.06, 0.97, 0.95, 0.0]])
+    tube = np.array([[0.025, 0.90, 0.90, rise], [0.01, 0.94, 0.94, rise], [-0.05, 0.97, 0.97, rise]])
     tube[:, 1:3] *= half
     return shirt, _lofted(tube, centre, "throat")
 
 
 def _lofted(profile: Float[np.ndarray, "r 4"], centre: np.ndarray, tile: str, sides: int = 48) -> Shell:
-    """Rings of superellipses joined to a surface."""
+    """Rings of superellipses, tilted by their rise, joined to a surface."""
     heights = np.linspace(0, 1, 4 * len(profile))
     dense = np.stack([np.interp(heights, np.linspace(0, 1, len(profile)), column) for column in profile.T], axis=1)
     angle = np.linspace(-np.pi, np.pi, sides + 1)  # the texture's seam lies at the back
     round_x, round_z = (np.sign(f) * np.abs(f) ** 0.85 for f in (np.sin(angle), np.cos(angle)))
-    points = np.stack([
-        centre[0] + dense[:, 1, None] * round_x,
-        np.repeat(centre[1] + dense[:, :1], sides + 1, axis=1),
-        centre[2] - dense[:, 3, None] + dense[:, 2, None] * round_z,
-    ], axis=-1)  # fmt: skip
+    forward = dense[:, 2, None] * round_z
+    upward = dense[:, :1] + dense[:, 3:] * forward
+    points = centre + np.stack([dense[:, 1, None] * round_x, upward, forward], axis=-1)
     grid = np.arange(points.shape[0] * (sides + 1)).reshape(-1, sides + 1)
     faces = np.concatenate([_strip(a, b) for a, b in zip(grid[:-1], grid[1:], strict=True)])
     around, down = np.meshgrid(np.linspace(0, 1, sides + 1), heights)

@@ -33,7 +33,7 @@ from preprocess.pictures import write_mask, write_picture
 from preprocess.studio.acting import Performance, perform
 from preprocess.studio.atlas import LABELS
 from preprocess.studio.body import neck_base
-from preprocess.studio.config import StudioConfig
+from preprocess.studio.config import EDITION, StudioConfig
 from preprocess.studio.folder import DEPTH_UNIT_M, MARKER, SCHEMA, StudioFolder, moved_camera, view_path
 from preprocess.studio.measures import gaze_directions, landmarks_on, lid_closure, lip_opening
 from preprocess.studio.scene import Picture, Pose, Scene
@@ -202,6 +202,7 @@ def _manifest(
     return {
         "schema": SCHEMA,
         "tool_version": __version__,
+        "edition": EDITION,
         "synthetic": True,
         "config": plain_config(config),
         "frame_count": len(performance.motion),

@@ -30,6 +30,7 @@ from avatar.motion.motion_io import load_motion
 from avatar.types import Camera, Motion
 from preprocess.pictures import read_mask, read_picture
 from preprocess.studio.atlas import LABELS
+from preprocess.studio.config import EDITION
 from preprocess.studio.scene import Picture, Pose, Scene
 
 SCHEMA = "visavis.studio/1"
@@ -137,11 +138,16 @@ class StudioFolder:
         """The set, built anew from the seed.
 
         Raises:
-            FormatMismatch: this version's head model is another one.
+            FormatMismatch: it was recorded by another edition of the studio, or with another head model.
         """
         from avatar.head import load_head
         from avatar.head.calibration import calibrate
 
+        if self.info["edition"] != EDITION:
+            raise FormatMismatch(
+                f"{self.path} was recorded by another edition of the studio", expected=str(EDITION),
+                got=str(self.info["edition"]), fix="record it again to render other views",
+            )  # fmt: skip
         head = load_head(self.info["head"]["name"])
         if head.content_hash != self.info["head"]["content_hash"]:
             raise FormatMismatch(
@@ -170,8 +176,10 @@ class StudioFolder:
                     f"{self.path / 'tracks.npz'}: {name} is wrong", expected=str(shape), got=str(got),
                     fix="record the studio folder again",
                 )  # fmt: skip
-        if self.info.get("labels") != list(LABELS):
-            raise FormatMismatch(f"{self.path} has other labels", expected=str(LABELS), fix="record it again")
+        if self.info.get("labels") != list(LABELS) or not isinstance(self.info.get("edition"), int):
+            raise FormatMismatch(
+                f"{self.path} has other labels or no edition", expected=str(LABELS), fix="record it again"
+            )
         if not self.video_path.is_file():
             raise BadInput(f"{self.video_path} is missing", fix="record the studio folder again")
 
