@@ -153,5 +153,6 @@ def test_the_command(capsys, tmp_path: Path):
     code, out = run("export", "-o", str(model))
     assert code == 0 and set(json.loads(out)) == {"model", "landmarks", "ibug_landmarks"} and model.is_file()
     assert run("export", "-o", str(model))[0] == 2
+    assert run("export", "-o", str(tmp_path / "other.npz"))[0] == 2, "its landmark files would replace the first one's"
     assert run("export", "-o", str(tmp_path / "head.pkl"))[0] == 2
     assert run("export")[0] == 2

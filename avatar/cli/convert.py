@@ -21,8 +21,11 @@ class Convert(Computing):
     INSTA. With --from such a folder becomes a capture.
 
     Example: visavis convert me.capture --to arkit-csv -o take.csv
+
     Example: visavis convert take.csv -o take.npz
+
     Example: visavis convert me.capture --to vhap -o me_vhap
+
     Example: visavis convert me_vhap --from vhap --head flame:generic_model.pkl -o again.capture
     """
 

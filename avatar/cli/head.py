@@ -17,7 +17,9 @@ class Head(Computing):
     """Look at a head model, compare it with the open one, or write the open head in FLAME's file layout.
 
     Example: visavis head info --head flame:generic_model.pkl
+
     Example: visavis head actions --head flame:generic_model.pkl
+
     Example: visavis head export --format flame -o open_head.npz
     """
 
@@ -31,7 +33,7 @@ class Head(Computing):
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The model file to export; landmark files are written beside it."""
     overwrite: bool = False
-    """Replace an existing file."""
+    """Replace existing files."""
 
     def start(self) -> None:
         super().start()
@@ -40,13 +42,16 @@ class Head(Computing):
         suffix = ".pkl" if self.format == "flame-pkl" else ".npz"
         if self.output and self.output.suffix != suffix:
             raise BadInput(f"--format {self.format} writes {suffix} files", got=str(self.output))
-        if self.output and self.output.exists() and not self.overwrite:
-            raise BadInput(f"{self.output} exists", fix="add --overwrite to replace it, or choose another -o/--output")
 
     def run(self) -> dict:
         if self.output:
-            from avatar.head.flame_file import export_flame
+            from avatar.head.flame_file import export_flame, files_of
 
+            there = [str(path) for path in files_of(self.output).values() if path.exists()]
+            if there and not self.overwrite:
+                raise BadInput(
+                    f"{', '.join(there)} exists", fix="add --overwrite to replace it, or choose another folder for -o"
+                )
             return export_flame(self.head, self.output)
         if self.what == "actions":
             from avatar.head.residuals import action_residuals, share

@@ -49,16 +49,21 @@ def export_flame(name_or_path: str, output: Path) -> dict[str, str]:
     if head.name == "flame":
         raise BadInput(f"{name_or_path} is a FLAME file already", fix="use it as it is")
     table = calibrate(head)
-    files = {
-        "model": output,
-        "landmarks": output.with_name("mediapipe_landmark_embedding.npz"),
-        "ibug_landmarks": output.with_name(f"flame_static_embedding{output.suffix}"),
-    }
+    files = files_of(output)
     write = writers[output.suffix]
     write(files["model"], flame_arrays(FlameModel.of(name_or_path)))
     _write_npz(files["landmarks"], _embedding(table, np.flatnonzero(confidence(table).numpy() > 0), numbered=True))
     write(files["ibug_landmarks"], _embedding(table, np.array(IBUG_INNER)))
     return {what: str(path) for what, path in files.items()}
+
+
+def files_of(output: Path) -> dict[str, Path]:
+    """What `export_flame` writes, by what it holds; landmark files have the names that FLAME's readers look for."""
+    return {
+        "model": output,
+        "landmarks": output.with_name("mediapipe_landmark_embedding.npz"),
+        "ibug_landmarks": output.with_name(f"flame_static_embedding{output.suffix}"),
+    }
 
 
 def flame_arrays(model: FlameModel) -> Arrays:
