@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import wave
 from dataclasses import replace
@@ -18,6 +17,7 @@ from avatar.head.landmarks import N_LANDMARKS
 from avatar.progress import note, progress
 from avatar.split import training_span
 from avatar.threads import one_torch_thread
+from avatar.types import CAPTURE_SCHEMA
 from preprocess.audio import extract_audio, save_features
 from preprocess.background import clean_plate
 from preprocess.capture import CaptureFolder, frame_path, mask_path, save_info, save_tracks
@@ -27,7 +27,6 @@ from preprocess.landmarks import Detector
 from preprocess.masks import PersonSegmenter
 from preprocess.pictures import read_mask, read_picture, write_mask, write_picture
 from preprocess.tracking import Observations, track_clip, track_torso
-from preprocess.workspace import Workspace
 
 MARKER, SCHEMA = "layout.json", "visavis.layout/1"
 _MODULES: tuple[Layout, ...] = (vhap, talking_gaussian, insta)
@@ -71,16 +70,15 @@ def import_capture(
         BadInput: no known layout, no face in it, or the output can't be written.
         FormatMismatch: something in it is missing, damaged or contradictory.
     """
+    output = output.expanduser().absolute()
+    check_output_folder(output, "capture.json", CAPTURE_SCHEMA, overwrite)
     name = layout or layout_of(folder)
     clip = LAYOUTS[name].read(folder, options)
-    key = hashlib.sha256(f"{folder.resolve()} {name} {options}".encode()).hexdigest()
-    with Workspace(output, key, overwrite) as work, one_torch_thread():
-        observations = _store(clip, work.path)
-        work.mark_complete()
-        _describe(work.path, clip, _tracked(clip, options, observations), observations, name, options)
-        CaptureFolder.load(work.path)
-        done = work.publish()
-    return CaptureFolder.load(done)
+    with atomic_folder(output) as partial, one_torch_thread():
+        observations = _store(clip, partial)
+        _describe(partial, clip, _tracked(clip, options, observations), observations, name, options)
+        CaptureFolder.load(partial)  # what we would refuse to read is never published
+    return CaptureFolder.load(output)
 
 
 def layout_of(folder: Path) -> str:
@@ -100,6 +98,8 @@ def _store(clip: Clip, folder: Path) -> Observations:
     count, camera = len(clip.timestamps_seconds), clip.camera
     landmarks = np.full((count, N_LANDMARKS, 2), np.nan, np.float32)
     scores, transforms = np.zeros((count, 52), np.float32), np.tile(np.eye(4, dtype=np.float32), (count, 1, 1))
+    for name in ("frames", "masks"):
+        (folder / name).mkdir()
     with Detector() as detector, PersonSegmenter() as segmenter, progress("finding the face", count) as bar:
         for index in range(count):
             picture = clip.picture(index)
