@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import json
 import random
 import resource
 import shutil
@@ -90,8 +91,6 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 def edited_json(data: bytes, rng: random.Random) -> bytes:
     """One value of a JSON file replaced by another kind of thing."""
-    import json
-
     content = json.loads(data)
     where, key = content, None
     while isinstance(where, dict) and where:
@@ -143,6 +142,7 @@ def read_video(path: Path) -> None:
 def read_capture(path: Path) -> None:
     from preprocess.audio import load_features, read_wav
     from preprocess.capture import CaptureFolder
+    from preprocess.checking.run import check_capture
 
     capture = CaptureFolder.load(path)
     for index in range(len(capture)):
@@ -150,6 +150,7 @@ def read_capture(path: Path) -> None:
     if capture.audio_path is not None:
         read_wav(capture.audio_path)
         load_features(path / "audio_features.npz")
+    json.dumps(check_capture(path).quality.as_json(), allow_nan=False)
 
 
 def run_case(name: str, videos: list[Path], capture: Path, work: Path) -> str:

@@ -93,7 +93,8 @@ def fix_sync(path: Path | str, sync: Sync) -> bool:
     os.replace(new_wav, folder / "audio.wav")
     os.replace(new_features, folder / "audio_features.npz")
     _renew_overlay(folder / "overlay.mp4", folder / "audio.wav", float(info["fps"]))
-    total = float(info.get("audio_shift_seconds", 0.0)) - sync.offset_seconds
+    before = info.get("audio_shift_seconds")
+    total = (before if isinstance(before, float) else 0.0) - sync.offset_seconds
     content = {key: value for key, value in info.items() if key != "schema"}
     save_info(folder, {**content, "audio_shift_seconds": round(total, 3)})
     return True
@@ -150,7 +151,8 @@ def summary(checked: Checked) -> dict:
 
 def _known_warnings(capture: CaptureFolder) -> list[str]:
     """What the pass over the video said; the rest of the warnings is judged anew."""
-    return list(capture.info.get("known_warnings", capture.info["warnings"]))
+    stored = capture.info.get("known_warnings", capture.info.get("warnings"))
+    return [text for text in stored if isinstance(text, str)] if isinstance(stored, list) else []
 
 
 def _part(evidence: Evidence, start: int, stop: int) -> Evidence:
