@@ -250,9 +250,15 @@ def test_nonsense_is_refused_by_name(exported, tmp_path: Path, layout: str, name
 def test_files_that_lie(exported: dict[str, Path], tmp_path: Path):
     folder = tmp_path / "vhap"
     shutil.copytree(exported["vhap"], folder)
-    np.savez(folder / "flame_param" / "00002.npz", expr=np.array([{}], dtype=object))
-    with pytest.raises(BadInput, match="00002.npz"):
-        import_capture(folder, tmp_path / "out", OPTIONS)
+    for wrong, said in (
+        ({"expr": np.array([{}], dtype=object)}, BadInput),
+        ({"expr": np.array(["a"])}, FormatMismatch),
+        ({"expr": np.full((1, 100), np.nan)}, FormatMismatch),
+        ({}, FormatMismatch),
+    ):
+        np.savez(folder / "flame_param" / "00002.npz", **wrong)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(said, match="00002.npz"):
+            import_capture(folder, tmp_path / "out", OPTIONS)
     with np.load(exported["vhap"] / "flame_param" / "00000.npz") as archive:
         arrays = dict(archive)
     arrays["static_offset"] = np.zeros((1, 5023, 3))

@@ -151,6 +151,21 @@ def number(file: Path, content: dict[str, Any], key: str) -> float:
     return float(value)
 
 
+def numbers(file: Path, arrays: dict[str, np.ndarray], name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """An array of finite numbers, of a certain shape if one is given.
+
+    Raises:
+        FormatMismatch: there is none of that name, kind or shape.
+    """
+    array = arrays.get(name)
+    good = array is not None and array.dtype.kind in "fiub" and np.isfinite(array).all()
+    if array is None or not good or (shape is not None and array.shape != shape):
+        expected = "finite numbers" + (f" of shape {shape}" if shape is not None else "")
+        got = "nothing" if array is None else f"{array.dtype} {array.shape}"
+        raise FormatMismatch(f"{file}: '{name}' is wrong", expected=expected, got=got)
+    return array
+
+
 def matrices(file: Path, frames: list[dict[str, Any]]) -> Matrices:
     """The `transform_matrix` of all frames."""
     try:

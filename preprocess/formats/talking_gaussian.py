@@ -38,6 +38,7 @@ from preprocess.formats.layout import (
     head_poses,
     matrices,
     number,
+    numbers,
     posed_motion,
     read_transforms,
     require_size,
@@ -177,13 +178,15 @@ def _own_track(file: Path, ids: list[int], poses: np.ndarray, options: ReadOptio
     if str(arrays.get("head_hash")) != head.content_hash:
         fix = "name the head that it was made with: --head"
         raise FormatMismatch(f"{file} belongs to another head model than {options.head}", fix=fix)
-    try:
-        rows = {name: arrays[name][ids] for name in ("timestamps_seconds", "exp", "joints", "tracked")}
-        identity, neutral = arrays["id"], arrays["neutral"]
-    except (KeyError, IndexError) as error:
-        raise FormatMismatch(f"{file} does not fit the transforms", got=str(error)) from error
+    count = len(numbers(file, arrays, "timestamps_seconds"))
+    if max(ids) >= count:
+        raise FormatMismatch(f"{file} does not fit the transforms", expected=f"frame {max(ids)}", got=f"{count} frames")
+    shapes = {"timestamps_seconds": (count,), "exp": (count, 52), "joints": (count, 4, 3), "tracked": (count,)}
+    rows = {name: numbers(file, arrays, name, shape)[ids] for name, shape in shapes.items()}
+    identity = numbers(file, arrays, "id", (len(head.identity_basis),))
+    neutral = numbers(file, arrays, "neutral", tuple(head.template.shape))
     motion = posed_motion(rows["timestamps_seconds"], rows["exp"], rows["joints"], poses)
-    return Track(identity, neutral, motion, rows["tracked"])
+    return Track(identity, neutral, motion, rows["tracked"].astype(bool))
 
 
 def _foreign(file: Path) -> str:

@@ -37,6 +37,7 @@ from preprocess.formats.layout import (
     inside,
     intrinsics,
     matrices,
+    numbers,
     posed_motion,
     read_intrinsics,
     read_transforms,
@@ -148,26 +149,29 @@ def read(folder: Path, options: ReadOptions) -> Clip:
 
 def _params(folder: Path, file: Path, frames: list[dict[str, Any]], model: FlameModel) -> FlameParams:
     """The parameters of all frames, cut to what the model has."""
-    loaded = [load_npz(inside(folder, file, frame, "flame_param_path")) for frame in frames]
+    paths = [inside(folder, file, frame, "flame_param_path") for frame in frames]
+    loaded = [load_npz(path) for path in paths]
     count, people = len(model.native.template), len(model.native.identity_basis)
     widths = _PER_FRAME | {"expr": model.expressions}
-    rows = {name: torch.stack([_row(file, arrays, name, width) for arrays in loaded]) for name, width in widths.items()}
-    offset = loaded[0].get("static_offset", np.zeros((1, count, 3))).reshape(-1, 3)
-    if len(offset) - count not in (0, _ADDED_TEETH):
+    rows = {
+        name: torch.stack([_row(*pair, name, width) for pair in zip(paths, loaded, strict=True)])
+        for name, width in widths.items()
+    }
+    given = "static_offset" in loaded[0]
+    offset = numbers(paths[0], loaded[0], "static_offset") if given else np.zeros((count, 3))
+    offset = offset.reshape(-1, offset.shape[-1] if offset.ndim else 1)
+    if offset.shape not in ((count, 3), (count + _ADDED_TEETH, 3)):
         raise FormatMismatch(
             f"{folder} belongs to another head model",
             expected=f"static offsets of {count} vertices",
-            got=str(len(offset)),
+            got=str(offset.shape),
             fix="name the right one with --head flame:FILE",
         )
-    shape = _row(file, loaded[0], "shape", people)
+    shape = _row(paths[0], loaded[0], "shape", people)
     return FlameParams(shape=shape, static_offset=torch.from_numpy(offset[:count].astype(np.float32)), **rows)
 
 
 def _row(file: Path, arrays: dict[str, np.ndarray], name: str, width: int | None) -> torch.Tensor:
     """One frame's values, cut or padded with zeros to `width`."""
-    if name not in arrays or not np.isfinite(arrays[name]).all():
-        got = "nothing" if name not in arrays else "values that are not finite"
-        raise FormatMismatch(f"{file}: a flame_param file is wrong", expected=f"numbers in '{name}'", got=got)
-    values = torch.from_numpy(arrays[name].astype(np.float32)).flatten()[:width]
+    values = torch.from_numpy(numbers(file, arrays, name).astype(np.float32)).flatten()[:width]
     return torch.nn.functional.pad(values, (0, (width or 0) - len(values)))
