@@ -19,11 +19,13 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from avatar.cli import main
 from avatar.errors import BadInput, FormatMismatch
 from avatar.export.cameras import turned
 from avatar.geometry import quat_to_matrix
 from avatar.head import load_head
 from avatar.head.calibration import calibrate
+from avatar.progress import set_quiet
 from avatar.rig import head_silhouette
 from preprocess.capture import CaptureFolder
 from preprocess.landmarks import Detector
@@ -260,6 +262,27 @@ def test_damaged_folders_are_named(studio, tmp_path):
     np.savez(copy / "tracks.npz", **(arrays | {"gaze": arrays["gaze"][:3]}))
     with pytest.raises(FormatMismatch, match="gaze"):
         StudioFolder.load(copy)
+
+
+def test_the_commands(tmp_path, capfd):
+    def visavis(*arguments: str) -> tuple[int, dict]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--json", "-q"])
+        set_quiet(False)
+        return int(ended.value.code or 0), json.loads(capfd.readouterr().out)
+
+    folder = str(tmp_path / "a subject")
+    film = ("studio", "-o", folder, "--seconds", "0.3", "--long-side", "64", "--views", "-30,30")
+    code, said = visavis(*film)
+    assert code == 0 and said["frames"] == 8 and Path(said["video"]).is_file()
+    assert sorted(p.name for p in (tmp_path / "a subject" / "views").glob("*.mp4")) == ["yaw_+30.mp4", "yaw_-30.mp4"]
+    assert visavis("info", folder)[1]["kind"] == "studio"
+    assert visavis(*film)[0] == 2 and visavis(*film, "--overwrite", "--seed", "3")[0] == 0
+    assert StudioFolder.load(folder).info["config"]["seed"] == 3
+    for wrong in (("studio", "-o", folder, "--views", "x"), ("bench", "studio", "--seeds", "1.5")):
+        code, said = visavis(*wrong)
+        assert code == 2 and "list of" in said["error"]
 
 
 @pytest.mark.slow
