@@ -116,7 +116,10 @@ def studio() -> str:
     columns = ["quantity", "mean", "worst", "bar", "clips within"]
     rows: list[list[object]] = [[f"`{r['quantity']}`", *list(r.values())[1:]] for r in result["summary"]]
     seeds = [r["case"].removeprefix("studio seed ") for r in result["rows"]]
-    return f"Seeds {seeds[0]} to {seeds[-1]}, {result['seconds']:g} s each, 512 px.\n\n" + markdown(columns, rows)
+    face, lips = (sum(r[k] for r in result["rows"]) / len(seeds) for k in ("face_floor_mm", "lips_floor_mm"))
+    floor = f"shape that no identity coefficients give: face {face:.2f} mm, lips {lips:.2f} mm on average"
+    line = f"Seeds {seeds[0]} to {seeds[-1]}, {result['seconds']:g} s each, 512 px; {floor}."
+    return line + "\n\n" + markdown(columns, rows)
 
 
 def main() -> None:

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from avatar.errors import VisavisError
+from avatar.head import load_head
 from avatar.info import machine
 from avatar.progress import note
 from preprocess.capture import CaptureFolder
 from preprocess.pipeline import PreprocessConfig, track
 from preprocess.studio.config import EDITION, StudioConfig
-from preprocess.studio.filming import plain_config, record
+from preprocess.studio.filming import HEAD, plain_config, record
 from preprocess.studio.folder import StudioFolder
-from preprocess.studio.truth import Score, compare
+from preprocess.studio.person import make_person
+from preprocess.studio.truth import Score, compare, shape_floor
 
 DEVELOPMENT_SEEDS, PUBLISHED_SEEDS = (0, 1, 2), tuple(range(1000, 1010))
 SECONDS = 8.0
@@ -46,8 +48,15 @@ def run(
     with tempfile.TemporaryDirectory() as temporary:
         home = keep or Path(temporary)
         scores = {seed: _scored(home, Path(temporary), seed, seconds, config or PreprocessConfig()) for seed in seeds}
-    rows = [{"case": f"studio seed {seed}", **score.row()} for seed, score in scores.items()]
+    rows = [{"case": f"studio seed {seed}", **score.row(), **floors(seed)} for seed, score in scores.items()]
     return {"machine": began, "seconds": seconds, "rows": rows, "summary": summary(list(scores.values()))}
+
+
+def floors(seed: int) -> dict[str, float]:
+    """The part of a subject's shape that no identity coefficients give: less than this no tracker of them can reach."""
+    head = load_head(HEAD)
+    face, lips = shape_floor(head, make_person(head, seed).neutral)
+    return {"face_floor_mm": round(face, 3), "lips_floor_mm": round(lips, 3)}
 
 
 def summary(scores: Sequence[Score]) -> list[dict[str, Any]]:

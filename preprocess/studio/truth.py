@@ -90,6 +90,17 @@ def compare(capture: CaptureFolder, studio: StudioFolder) -> Score:
     return score(tracked, true, head.regions.numpy())
 
 
+def shape_floor(head: LinearHead, neutral: Float[np.ndarray, "v 3"]) -> tuple[float, float]:
+    """What `face_mm` and `lips_mm` would be if the identity coefficients were the best there are."""
+    regions = head.regions.numpy()
+    face = np.isin(regions, [REGIONS.index("face"), REGIONS.index("lips")])
+    basis = head.identity_basis.numpy()[:, face].reshape(len(head.identity_basis), -1)
+    best = torch.from_numpy(np.linalg.lstsq(basis.T, (neutral - head.template.numpy())[face].ravel(), rcond=None)[0])
+    errors = 1e3 * aligned_errors(head.shape(best).numpy()[None, face], neutral[None, face])[0]
+    on_lips = regions[face] == REGIONS.index("lips")
+    return tuple(float(np.sqrt((e**2).mean())) for e in (errors, errors[on_lips]))  # pyright: ignore[reportReturnType]
+
+
 def score(tracked: Seen, true: Seen, regions: Int[np.ndarray, " v"]) -> Score:
     """Compare two heads of the same mesh over the same frames."""
     face = np.isin(regions, [REGIONS.index("face"), REGIONS.index("lips")])
