@@ -16,6 +16,8 @@ RATE = 16_000
 WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.01
 N_MELS, N_MFCC = 80, 13
 _FLOOR = 1e-10
+_LONGEST_GAP_SECONDS = 600.0
+"""A longer one is a broken time stamp: filling it would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def audio_blocks(path: Path | str) -> Iterator[tuple[float, Float[np.ndarray, " 
     """Decode and resample in blocks: (start of the block on the file's own clock in seconds, samples).
 
     Blocks follow each other without gaps; only the first start matters. A gap or overlap in the file's time stamps of
-    less than 0.1 s is jitter and is ignored; a longer gap is filled with silence, so that later words stay in place.
+    less than 0.1 s is jitter and is ignored, and one of ten minutes is a broken stamp; a gap between is filled with
+    silence, so that later words stay in place.
     """
     import av
     from av.error import FFmpegError
@@ -94,7 +97,7 @@ class _Clock:
         if self.start is None:
             self.start = time or 0.0
         missing = (time - self.start - self.heard) if time is not None else 0.0
-        missing = missing if missing > 0.1 else 0.0
+        missing = missing if 0.1 < missing < _LONGEST_GAP_SECONDS else 0.0
         self.heard += missing + seconds
         return round(missing * RATE)
 
