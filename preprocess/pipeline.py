@@ -149,8 +149,8 @@ def _finish(
     observations = Observations(
         times - times[0], detections.landmarks_px[use], detections.scores[use], detections.transforms[use], *size
     )
-    result = track_clip(head, calibrate(head), observations, config.tracking)
     picture, mask = _readers(work.path, report.start, size)
+    result = track_clip(head, calibrate(head), observations, config.tracking, (picture, mask))
     chin = observations.landmarks_px[:, :, 1].max(1)
     torso = track_torso(result.motion, result.camera, chin, picture, mask)
     result = replace(result, motion=replace(result.motion, torso=torso))

@@ -14,20 +14,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from preprocess.tracking.solver import (
-    Frames,
+from preprocess.tracking.frames import Frames, hold_bounds, solve_frames
+from preprocess.tracking.landmark_evidence import (
     Information,
+    LandmarkEvidence,
     Person,
     Seen,
     Targets,
     cost,
-    hold_bounds,
     information,
     normal_equations,
-    pose_derivative,
     project,
-    solve_frames,
 )
+from preprocess.tracking.points import pose_derivative
 from preprocess.tracking.types import TrackConfig
 
 
@@ -62,7 +61,7 @@ def solve_joint(
     model, focal_prior = person.model, person.focal_px
     prior = _prior_strength(len(model.identity), len(frames.rotation), config)
     shared, damping = Shared(torch.zeros(len(model.identity)), 0.0), 0.1
-    frames = solve_frames(person, frames, targets, config, 3)
+    frames = solve_frames(LandmarkEvidence(person, targets, config), frames, 3, config.expression_bounds)
     for _ in range(config.joint_steps):
         seen = project(person, frames, targets)
         info = information(person, frames, targets, seen, config)
@@ -121,7 +120,7 @@ def _coupling(person: Person, seen: Seen, info: Information) -> Float[Tensor, "t
     focal = _focal_force(person, seen, info)
     force = torch.cat((torch.einsum("tnij,knj->tkni", info.matrix, model.identity), focal[:, None]), 1).flatten(2)
     return torch.cat(
-        (derivative.transpose(1, 2) @ force.transpose(1, 2), (force @ model.expression.flatten(1).T).mT), 1
+        (derivative.transpose(1, 2) @ force.transpose(1, 2), (force @ model.basis.expression.flatten(1).T).mT), 1
     )
 
 
@@ -162,5 +161,5 @@ def solve_offsets(
         gradient = info.gradient.sum(0) + strength * offsets
         offsets = offsets - torch.linalg.solve(matrix, gradient[..., None])[..., 0]
         person = person.with_shape(base + offsets, person.focal_px)
-        frames = solve_frames(person, frames, targets, config, 3)
+        frames = solve_frames(LandmarkEvidence(person, targets, config), frames, 3, config.expression_bounds)
     return person, frames, offsets

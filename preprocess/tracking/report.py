@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from avatar.head.landmarks import EYES, LIPS, OUTER_EYE_CORNERS
+from preprocess.tracking.landmark_evidence import Seen
 from preprocess.tracking.landmarks import LandmarkModel
-from preprocess.tracking.solver import Seen
 from preprocess.tracking.types import Observations, TrackConfig
 
 

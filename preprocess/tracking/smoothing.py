@@ -17,19 +17,9 @@ from torch import Tensor
 from avatar.geometry import matrix_to_axis_angle
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.types import N_EXPRESSIONS
-from preprocess.tracking.solver import (
-    N_POSE,
-    Frames,
-    Information,
-    Person,
-    Seen,
-    Targets,
-    cost,
-    hold_bounds,
-    information,
-    normal_equations,
-    project,
-)
+from preprocess.tracking.frames import Frames, Linearised, hold_bounds
+from preprocess.tracking.landmark_evidence import LandmarkEvidence
+from preprocess.tracking.points import N_POSE
 from preprocess.tracking.temporal_system import accelerations, solve_track
 from preprocess.tracking.types import TrackConfig
 
@@ -41,13 +31,9 @@ MARGIN = 24
 class _Window:
     """What stays fixed while a window of t frames is smoothed."""
 
-    person: Person
-    targets: Targets
+    evidence: LandmarkEvidence
     seconds: Float[np.ndarray, " t"]
     sd: Float[np.ndarray, " 58"]
-    share: float
-    """Of the landmarks' information: the solver takes all of them for independent witnesses, which they are not."""
-    config: TrackConfig
 
     def acceleration(self, frames: Frames) -> Float[np.ndarray, "u 58"]:
         """Angular (about the world's axes), linear and expression accelerations."""
@@ -61,25 +47,23 @@ class _Window:
         """Cauchy weights of squared accelerations."""
         return 1 / (self.sd**2 * (1 + (acceleration / (3 * self.sd)) ** 2))
 
-    def cost(self, frames: Frames, weight: Tensor, precision: np.ndarray) -> float:
-        """Cost of a track under fixed weights."""
-        data = cost(project(self.person, frames, self.targets), weight, frames, self.targets, self.config)
-        return self.share * float(data.double().sum()) + float((precision * self.acceleration(frames) ** 2).sum()) / 2
+    def cost(self, data: Float[Tensor, " t"], frames: Frames, precision: np.ndarray) -> float:
+        """Cost of a track whose frames cost `data`, under fixed weights."""
+        return float(data.double().sum()) + float((precision * self.acceleration(frames) ** 2).sum()) / 2
 
 
 def smooth_frames(
-    person: Person, frames: Frames, targets: Targets, seconds: Float[np.ndarray, " t"], config: TrackConfig
+    evidence: LandmarkEvidence, frames: Frames, seconds: Float[np.ndarray, " t"], config: TrackConfig
 ) -> Frames:
     """The track under the temporal prior, solved in overlapping windows of bounded size."""
     eyes = np.array([name.startswith("eye") for name in ARKIT_NAMES])
     actions = np.where(eyes, config.smooth_eyes_sd, config.smooth_expression_sd)
     sd = np.concatenate((np.repeat((config.smooth_rotation_sd, config.smooth_translation_sd), 3), actions))
-    share = config.independent_landmarks / float(person.model.weights.sum())
     parts = []
     for start in range(0, len(seconds), config.chunk_frames):
         stop = min(start + config.chunk_frames, len(seconds))
         span = slice(max(0, start - MARGIN), min(len(seconds), stop + MARGIN))
-        window = _Window(person, targets[span], seconds[span], sd, share, config)
+        window = _Window(evidence[span], seconds[span], sd)
         parts.append(_smooth_window(window, frames[span])[start - span.start : stop - span.start])
     return Frames.cat(parts)
 
@@ -87,15 +71,14 @@ def smooth_frames(
 def _smooth_window(window: _Window, frames: Frames) -> Frames:
     if len(window.seconds) < 3:
         return frames
-    config, damping = window.config, 1e-2
-    for _ in range(config.smooth_steps):
-        seen = project(window.person, frames, window.targets)
-        info = information(window.person, frames, window.targets, seen, config)
+    evidence, damping = window.evidence, 1e-2
+    bounds = evidence.config.expression_bounds
+    for _ in range(evidence.config.smooth_steps):
+        here = evidence.share * evidence.linearise(frames)
         acceleration = window.acceleration(frames)
         precision = window.precision(acceleration)
-        step = _window_step(window, frames, seen, info, damping, acceleration, precision)
-        trial = frames.moved(step, config.expression_bounds)
-        if window.cost(trial, info.weight, precision) <= window.cost(frames, info.weight, precision):
+        trial = frames.moved(_window_step(window, frames, here, damping, acceleration, precision), bounds)
+        if window.cost(here.cost(trial), trial, precision) <= window.cost(here.value, frames, precision):
             frames, damping = trial, damping / 5
         else:
             damping *= 10
@@ -105,19 +88,17 @@ def _smooth_window(window: _Window, frames: Frames) -> Frames:
 def _window_step(
     window: _Window,
     frames: Frames,
-    seen: Seen,
-    info: Information,
+    here: Linearised,
     damping: float,
     acceleration: Float[np.ndarray, "u 58"],
     precision: Float[np.ndarray, "u 58"],
 ) -> Float[Tensor, "t 58"]:
     """One step of all frames together; pose unknowns are turned to the world's axes, which neighbours share."""
-    a, g = normal_equations(window.person, seen, info, frames, window.targets, window.config)
-    a, g, free = hold_bounds(a, g, frames, window.config.expression_bounds)
+    a, g, free = hold_bounds(here.matrix, here.gradient, frames, window.evidence.config.expression_bounds)
     to_world = torch.eye(N_POSE + N_EXPRESSIONS, dtype=torch.float64).repeat(len(g), 1, 1)
     to_world[:, :3, :3] = to_world[:, 3:6, 3:6] = frames.rotation.double()
-    a = window.share * (to_world @ a.double() @ to_world.mT)
-    g = window.share * (to_world @ g.double()[..., None])[..., 0]
+    a = to_world @ a.double() @ to_world.mT
+    g = (to_world @ g.double()[..., None])[..., 0]
     # Frozen expressions must not be drawn along by their neighbours in time.
     diagonal = a.diagonal(dim1=1, dim2=2)
     diagonal.add_(diagonal * damping + 1e12 * (1 - free))

@@ -14,13 +14,16 @@ from avatar.head.landmarks import LEFT_IRIS, RIGHT_IRIS
 from avatar.head.model import HeadModel, LandmarkTable
 from avatar.split import training_span
 from avatar.types import Camera, Motion
+from preprocess.tracking.appearance import Read
+from preprocess.tracking.frames import Frames, solve_frames
 from preprocess.tracking.interpolation import fill_linear, fill_quats
 from preprocess.tracking.joint import solve_joint, solve_offsets, spread_over_yaw
+from preprocess.tracking.landmark_evidence import LandmarkEvidence, Person, Targets, project, robust_weights
 from preprocess.tracking.landmarks import LandmarkModel, landmark_model
 from preprocess.tracking.mesh import bend_mesh
+from preprocess.tracking.photometric import refine_frames
 from preprocess.tracking.report import track_metrics
 from preprocess.tracking.smoothing import smooth_frames
-from preprocess.tracking.solver import Frames, Person, Targets, make_person, project, robust_weights, solve_frames
 from preprocess.tracking.types import Observations, TrackConfig, TrackResult
 
 MIN_FRAMES = 8
@@ -28,12 +31,19 @@ MIN_FRAMES = 8
 
 @torch.no_grad()
 def track_clip(
-    head: HeadModel, table: LandmarkTable, observations: Observations, config: TrackConfig | None = None
+    head: HeadModel,
+    table: LandmarkTable,
+    observations: Observations,
+    config: TrackConfig | None = None,
+    pictures: tuple[Read, Read] | None = None,
 ) -> TrackResult:
-    """Fit identity, focal length, and every frame's pose and expression to the detected landmarks.
+    """Fit identity, focal length, and every frame's pose and expression to the detected landmarks, then to the pixels.
 
     The world is the camera's frame: a head upright and facing the camera has rotation diag(1, -1, -1) and positive z.
     Gaze, lids and jaw are in the ARKit actions (`eyeLook*`, `eyeBlink*`, `jawOpen`); joints stay zero.
+
+    Args:
+        pictures: frame (RGB) and person mask by number; without them, the landmarks alone decide.
 
     Raises:
         BadInput: a face in too few frames of the training part, or a landmark table too scattered.
@@ -42,9 +52,9 @@ def track_clip(
     model = landmark_model(head, table, config)
     seen = observations.seen
     joint = _training_frames(observations, config)
-    person = make_person(
-        model, model.rest, config.focal_prior * max(observations.width, observations.height),
-        torch.tensor([observations.width / 2, observations.height / 2]),
+    person = Person(
+        model.rest, config.focal_prior * max(observations.width, observations.height),
+        torch.tensor([observations.width / 2, observations.height / 2]), model,
     )  # fmt: skip
     frames, targets = initialise(person, observations, config)
     numbers = np.cumsum(seen) - 1
@@ -56,9 +66,17 @@ def track_clip(
         if config.offsets_in_mesh:
             neutral = bend_mesh(neutral, head.faces, model, offsets)
     frames = initialise(person, observations, config)[0]
+    evidence = LandmarkEvidence(person, targets, config)
     chunks = torch.arange(len(targets.scores)).split(config.chunk_frames)
-    frames = Frames.cat([solve_frames(person, frames[c], targets[c], config, config.frame_steps) for c in chunks])
-    frames = smooth_frames(person, frames, targets, observations.timestamps_seconds[seen], config)
+    frames = Frames.cat(
+        [solve_frames(evidence[c], frames[c], config.frame_steps, config.expression_bounds) for c in chunks]
+    )
+    frames = smooth_frames(evidence, frames, observations.timestamps_seconds[seen], config)
+    if pictures and config.photometric.rounds:
+        frames = refine_frames(
+            head, neutral, evidence, frames, np.flatnonzero(seen), joint[seen], _camera(person, observations),
+            *pictures, config.photometric,
+        )  # fmt: skip
     return _result(person, frames, targets, observations, identity, neutral, config)
 
 
@@ -116,10 +134,6 @@ def _result(
     trust = robust_weights(projected.residual, targets, person.model, config, adaptive=False)
     confidence = np.zeros(len(seen), np.float32)
     confidence[seen] = ((trust * targets.weights).sum(1) / targets.weights.sum(1)).numpy()
-    camera = Camera(
-        observations.width, observations.height, person.focal_px, person.focal_px,
-        float(person.centre_px[0]), float(person.centre_px[1]),
-    )  # fmt: skip
     motion = Motion(
         seconds.astype(np.float32),
         fill_linear(_spread(frames.expression, seen), seen, seconds),
@@ -128,7 +142,13 @@ def _result(
         fill_linear(_spread(frames.translation, seen), seen, seconds),
     )
     metrics = track_metrics(person.model, projected, observations, config) | {"focal_px": person.focal_px}
+    camera = _camera(person, observations)
     return TrackResult(camera, identity.numpy(), neutral.numpy(), motion, seen, confidence, metrics)
+
+
+def _camera(person: Person, observations: Observations) -> Camera:
+    x, y = person.centre_px.tolist()
+    return Camera(observations.width, observations.height, person.focal_px, person.focal_px, x, y)
 
 
 def _spread(values: Tensor, seen: np.ndarray) -> Float[np.ndarray, "t ..."]:

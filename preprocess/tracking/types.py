@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -52,6 +52,26 @@ class Observations:
     def seen(self) -> Bool[np.ndarray, " t"]:
         """Frames in which a face was found."""
         return np.asarray(np.isfinite(self.landmarks_px).all(axis=(1, 2)))
+
+
+@dataclass(frozen=True)
+class PhotometricConfig:
+    """Choices of the photometric pass."""
+
+    rounds: int = 2
+    """How often looks are learned and frames moved to agree with them; 0 leaves the pass out."""
+    steps: int = 4
+    points: int = 3000
+    """On the face's surface."""
+    independent_points: float = 50.0
+    """Neighbouring points share the errors of the model: the landmarks reckon with so many independent ones."""
+    long_side: int = 256
+    """Of the pictures that are compared, pixels."""
+    blur_px: float = 1.0
+    learn_frames: int = 240
+    """Frames, spread over the training part, from which the looks are learned."""
+    chunk_frames: int = 32
+    """Frames solved at once: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +133,7 @@ class TrackConfig:
     """Neighbouring landmarks share the detector's errors: the temporal prior reckons with so many independent ones."""
     chunk_frames: int = 256
     """Frames solved at once: bounds the memory of long clips."""
+    photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,153 @@
+"""The photometric pass: every frame's pose and expression once more, from the pixels.
+
+The detector's landmarks shiver by half a pixel and know little of cheeks and brows. So the person's looks are learned
+along the landmark track, from frames of the training part only, and each frame is then moved until its pixels agree
+with them, landmarks and scores still having their say: direct image alignment (Lucas and Kanade 1981) of an appearance
+that lives on the head's surface, by the same damped Gauss-Newton.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from avatar.head.model import HeadModel
+from avatar.progress import progress
+from avatar.types import Camera
+from preprocess.tracking.appearance import (
+    OUTLIER,
+    Appearance,
+    Pictures,
+    Read,
+    SurfacePoints,
+    learn_appearance,
+    place,
+    sampled,
+    visibility,
+)
+from preprocess.tracking.frames import Frames, Linearised, solve_frames
+from preprocess.tracking.landmark_evidence import LandmarkEvidence
+from preprocess.tracking.points import pixel_derivative, point_equations
+from preprocess.tracking.types import PhotometricConfig
+
+
+@dataclass(frozen=True)
+class PhotometricEvidence:
+    """The pixels of t frames beside an appearance."""
+
+    appearance: Appearance
+    camera: Camera
+    pictures: list[Float[np.ndarray, "h w 3"]]
+    slopes: list[tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]]
+    """Derivatives of the pictures by x and by y."""
+    weights: Float[Tensor, "t n"]
+    """Of each point in each frame."""
+
+    @staticmethod
+    def at(
+        frames: Frames, numbers: Int[np.ndarray, " t"], appearance: Appearance, pictures: Pictures, share: float
+    ) -> PhotometricEvidence:
+        """Reads the pictures; which points are visible is decided at `frames`. `share`: of what the pixels say."""
+        placed = place(appearance.points, frames, pictures.camera)
+        person = sampled((pictures.person(int(i)) for i in numbers), placed)
+        weights = share * appearance.precision * visibility(appearance.points, frames, placed) * person
+        images = [pictures.picture(int(i)) for i in numbers]
+        return PhotometricEvidence(appearance, pictures.camera, images, [_slopes(i) for i in images], weights)
+
+    def linearise(self, frames: Frames) -> Linearised:
+        placed = place(self.appearance.points, frames, self.camera)
+        seen = sampled(self.pictures, placed)
+        lit = self._lit(seen)
+        residual = seen - lit
+        trust = self.weights * self._trust(residual)
+        pixel = pixel_derivative(frames.rotation, placed.camera, self.camera.fx)
+        by_x, by_y = (sampled([pair[axis] for pair in self.slopes], placed) for axis in (0, 1))
+        color = by_x[..., None] * pixel[:, :, None, 0] + by_y[..., None] * pixel[:, :, None, 1]
+        weighted = color * trust[..., None, None]
+        matrix = torch.einsum("tnci,tncj->tnij", weighted, color)
+        gradient = torch.einsum("tnci,tnc->tni", weighted, residual)
+        a, g = point_equations(self.appearance.points.basis, placed.head, matrix, gradient)
+
+        def cost(other: Frames) -> Tensor:
+            return _half_squares(sampled(self.pictures, place(self.appearance.points, other, self.camera)) - lit, trust)
+
+        return Linearised(a, g, _half_squares(residual, trust), cost)
+
+    def _lit(self, seen: Float[Tensor, "t n 3"]) -> Float[Tensor, "t n 3"]:
+        """The appearance in each frame's light: one factor per channel."""
+        colors = self.appearance.colors
+        trust = (self.weights * self._trust(seen - colors))[..., None]
+        gain = (trust * colors * seen).sum(1) / (trust * colors.square()).sum(1).clamp(min=1e-9)
+        return colors * gain[:, None]
+
+    def _trust(self, residual: Float[Tensor, "t n 3"]) -> Float[Tensor, "t n"]:
+        off2 = residual.square().mean(-1) * self.appearance.precision
+        return (1 + off2 / OUTLIER**2) ** -2
+
+
+@dataclass(frozen=True)
+class _Both:
+    landmarks: LandmarkEvidence
+    pixels: PhotometricEvidence
+
+    def linearise(self, frames: Frames) -> Linearised:
+        return self.landmarks.share * self.landmarks.linearise(frames) + self.pixels.linearise(frames)
+
+
+def refine_frames(
+    head: HeadModel, neutral: Float[Tensor, "v 3"], evidence: LandmarkEvidence, frames: Frames,
+    numbers: Int[np.ndarray, " t"], learn: Bool[np.ndarray, " t"], camera: Camera, frame: Read, mask: Read,
+    config: PhotometricConfig,
+) -> Frames:  # fmt: skip
+    """Frames that agree with the pixels.
+
+    Args:
+        neutral: the person's vertices.
+        numbers: of the frames' pictures.
+        learn: frames that the appearance may be learned from.
+        camera: the capture's.
+        frame, mask: the capture's pictures (RGB) and person masks, by number; read a few times each, not kept.
+    """
+    camera = camera.with_long_side(min(config.long_side, max(camera.width, camera.height)))
+    pictures = Pictures(camera, frame, mask, config.blur_px)
+    points = SurfacePoints.spread(head, neutral, config.points)
+    chosen = np.flatnonzero(learn)
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), config.learn_frames)).astype(int)]
+    cores = len(os.sched_getaffinity(0))  # each with one torch thread: OpenCV and torch leave Python's lock
+    with progress("refining the track", config.rounds * len(numbers)) as bar, ThreadPoolExecutor(cores) as pool:
+        for done in range(config.rounds):
+            appearance = learn_appearance(points, frames[chosen], numbers[chosen], pictures)
+            refine = partial(_refine_chunk, appearance, evidence, frames, numbers, pictures, config)
+            parts = []
+            for part in pool.map(refine, torch.arange(len(numbers)).split(config.chunk_frames)):
+                parts.append(part)
+                bar.update(done * len(numbers) + min(len(parts) * config.chunk_frames, len(numbers)))
+            frames = Frames.cat(parts)
+    return frames
+
+
+def _refine_chunk(
+    appearance: Appearance, evidence: LandmarkEvidence, frames: Frames, numbers: Int[np.ndarray, " t"],
+    pictures: Pictures, config: PhotometricConfig, chunk: Int[Tensor, " c"],
+) -> Frames:  # fmt: skip
+    frames, share = frames[chunk], config.independent_points / config.points
+    pixels = PhotometricEvidence.at(frames, numbers[chunk], appearance, pictures, share)
+    return solve_frames(_Both(evidence[chunk], pixels), frames, config.steps, evidence.config.expression_bounds)
+
+
+def _slopes(image: Float[np.ndarray, "h w 3"]) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]:
+    return cv2.Sobel(image, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8), cv2.Sobel(
+        image, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8
+    )
+
+
+def _half_squares(residual: Float[Tensor, "t n 3"], weights: Float[Tensor, "t n"]) -> Float[Tensor, " t"]:
+    return (weights * residual.square().sum(-1)).sum(1) / 2
