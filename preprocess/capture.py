@@ -7,6 +7,8 @@ background.png      clean plate; background_seen.png  255 where it was ever visi
 audio.wav           16 kHz mono from the first frame on; audio_features.npz (both absent for mute clips)
 overlay.mp4         what the tracker saw
 quality.json        findings and measures of `visavis check` (schema visavis.quality/1)
+
+Part labels (skin, hair, teeth, ...) have no files: `CaptureFolder.parts` works them out of tracks, masks and pictures.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -24,6 +27,9 @@ from avatar.errors import BadInput, FormatMismatch
 from avatar.files import write_json
 from avatar.types import CAPTURE_SCHEMA, MOTION_FIELDS, Camera, Motion
 from preprocess.pictures import AGAIN, read_mask, read_picture
+
+if TYPE_CHECKING:
+    from preprocess.parts.labeller import PartLabeller
 
 SCHEMA = CAPTURE_SCHEMA
 
@@ -102,6 +108,22 @@ class CaptureFolder:
             FormatMismatch: as for `frame`.
         """
         return read_mask(mask_path(self.path, index), self.camera.width, self.camera.height)
+
+    def parts(self, index: int) -> UInt8[np.ndarray, "h w"]:
+        """What each pixel of frame `index` shows: index into `preprocess.parts.PARTS`.
+
+        Worked out from mesh, mask and colours when asked for; the first call takes a second more than the others.
+
+        Raises:
+            FormatMismatch: as for `frame`, or the capture was made with another edition of its head model.
+        """
+        return self._labeller.label(index)
+
+    @cached_property
+    def _labeller(self) -> PartLabeller:
+        from preprocess.parts.labeller import PartLabeller
+
+        return PartLabeller(self)
 
     @staticmethod
     def load(path: Path | str) -> CaptureFolder:

@@ -71,9 +71,9 @@ def write(capture: CaptureFolder, folder: Path) -> None:
     for name in ("ori_imgs", "gt_imgs", "parsing", "teeth_mask", "torso_imgs"):
         (folder / name).mkdir()
     write_picture(folder / "bc.jpg", capture.background)
-    head, landmarks = load_head(capture.head_name), _landmarks(capture)
+    landmarks = _landmarks(capture)
     for index in each(capture, "writing frames"):
-        picture, found = capture.frame(index), parts(head, capture, index)
+        picture, found = capture.frame(index), parts(capture, index)
         write_picture(folder / f"ori_imgs/{index}.jpg", picture)
         np.savetxt(folder / f"ori_imgs/{index}.lms", landmarks[index], "%f")
         filled = np.where(found["background"][..., None], capture.background, picture)
