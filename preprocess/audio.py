@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from avatar.errors import BadInput
-from avatar.motion.audio import RATE, AudioFeatures, audio_blocks, features
+from avatar.motion.audio import RATE, audio_blocks
+from avatar.motion.features import AudioFeatures, features
 from preprocess.pictures import AGAIN
+
+_FIELDS = [field.name for field in fields(AudioFeatures)]
 
 
 def extract_audio(video: Path, wav: Path, start_seconds: float, duration_seconds: float) -> bool:
@@ -71,7 +75,7 @@ def has_audio(video: Path) -> bool:
 def save_features(wav: Path, npz: Path) -> AudioFeatures:
     """Compute the features of a wav that `extract_audio` wrote and store them beside it."""
     got = features(read_wav(wav))
-    np.savez(npz, timestamps_seconds=got.timestamps_seconds, log_mel=got.log_mel, mfcc=got.mfcc)
+    np.savez(npz, **{name: getattr(got, name) for name in _FIELDS})  # pyright: ignore[reportArgumentType]
     return got
 
 
@@ -83,7 +87,7 @@ def load_features(npz: Path) -> AudioFeatures:
     """
     try:
         with np.load(npz, allow_pickle=False) as z:
-            return AudioFeatures(z["timestamps_seconds"], z["log_mel"], z["mfcc"])
+            return AudioFeatures(*(z[name] for name in _FIELDS))
     except Exception as error:  # zip, zlib, header and pickle refusals all come as different types
         raise BadInput(f"{npz} can't be read", got=str(error), fix=AGAIN) from error
 

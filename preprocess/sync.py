@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from avatar.head.landmarks import OUTER_EYE_CORNERS
-from avatar.motion.audio import HOP_SECONDS, RATE, WINDOW_SECONDS, log_mel
+from avatar.motion.audio import RATE
+from avatar.motion.features import HOP_SECONDS, WINDOW_SECONDS, log_mel
 from avatar.threads import one_torch_thread
 
 MIN_SYNC_SECONDS = 10.0

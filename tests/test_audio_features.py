@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import wave
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 from make_video import audio_only, corner_video, tone
 
 from avatar.errors import BadInput
-from avatar.motion.audio import N_MELS, RATE, features, load_audio, log_mel, mfcc
+from avatar.motion.audio import RATE, load_audio
+from avatar.motion.features import N_MELS, AudioFeatures, FeatureStream, features, join, log_mel
 from preprocess.audio import extract_audio, load_features, read_wav, save_features
+
+FIELDS = [field.name for field in dataclasses.fields(AudioFeatures)]
 
 
 def onset(samples: np.ndarray, rate: int = RATE) -> float:
@@ -80,27 +84,111 @@ def test_no_mel_band_is_empty(bands):
     assert log_mel(noise, bands=bands).mean(0).min() > -12
 
 
-def test_long_tracks_give_the_same_features_in_blocks():
-    from python_speech_features import mfcc as cepstra
+def test_cepstra_are_those_of_python_speech_features():
+    from python_speech_features import mfcc
 
-    noise = np.random.default_rng(0).normal(0, 0.1, 61 * RATE + 77).astype(np.float32)
-    whole = cepstra(noise * 32767.0, RATE, nfft=512)
-    got = mfcc(noise)
-    assert got.shape == whole.shape
-    np.testing.assert_allclose(np.delete(got, 6000, 0), np.delete(whole, 6000, 0), atol=2e-2)
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE + 77).astype(np.float32)
+    theirs = mfcc(noise * 32767.0, RATE, nfft=512)
+    ours = features(noise).mfcc
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours[:-1], theirs[:-1], atol=1e-3)  # the last one differs by the edge into silence
 
 
 @pytest.mark.parametrize("count", [0, 1, 399, 400, 401, 560, 561])
 def test_short_tracks(count):
     got = features(np.full(count, 0.1, np.float32))
     assert len(got.log_mel) == len(got.mfcc) == len(got.timestamps_seconds) >= 1
-    assert np.isfinite(got.log_mel).all() and np.isfinite(got.mfcc).all()
+    assert all(np.isfinite(getattr(got, name)).all() for name in FIELDS)
+
+
+def sound(kind: str) -> np.ndarray:
+    """Three seconds and a bit, so that the last frame is not whole."""
+    count = 3 * RATE + 123
+    if kind == "voice":
+        return voice(np.linspace(90, 280, count))
+    rng = np.random.default_rng(1)
+    return {"noise": rng.normal(0, 0.1, count), "silence": np.zeros(count), "short": rng.normal(0, 0.1, 700)}[
+        kind
+    ].astype(np.float32)
+
+
+def voice(hz: np.ndarray, harmonics: int = 20) -> np.ndarray:
+    """A buzz whose harmonics fall off like a glottis', `hz` per sample."""
+    phase = 2 * np.pi * np.cumsum(hz) / RATE
+    return sum(0.2 * np.sin(k * phase + k) / k**1.5 for k in range(1, harmonics)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["voice", "noise", "silence", "short"])
+@pytest.mark.parametrize("largest", [1, 7, 160, 401, 5000])
+def test_streamed_features_are_the_same_to_the_bit(kind, largest):
+    samples = sound(kind)[: 3000 if largest == 1 else None]
+    whole, stream, rng = features(samples), FeatureStream(), np.random.default_rng(largest)
+    parts, at = [], 0
+    while at < len(samples):
+        size = int(rng.integers(0, largest + 1)) or 1
+        parts.append(stream.feed(samples[at : at + size]))
+        at += size
+    got = join([*parts, stream.flush()])
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(got, name), getattr(whole, name), err_msg=name)
+    np.testing.assert_array_equal(log_mel(samples), whole.log_mel)
+    again = join([stream.feed(samples), stream.flush()])
+    np.testing.assert_array_equal(again.mfcc, whole.mfcc)
+
+
+def test_a_frame_depends_on_its_own_window_only():
+    samples = sound("voice")
+    other = samples.copy()
+    other[:16_000], other[17_000:] = 0.3, -0.2
+    one, two = features(samples), features(other)
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(one, name)[102:103], getattr(two, name)[102:103], err_msg=name)
+
+
+def test_frames_come_21_ms_after_their_middle():
+    stream = FeatureStream()
+    late = round((0.0125 + 0.021) * RATE)
+    assert len(stream.feed(np.zeros(late - 5, np.float32))) == 0
+    assert len(stream.feed(np.zeros(5, np.float32))) == 1
+
+
+@pytest.mark.parametrize("hz", [65, 100, 151.3, 233, 440, 490])
+def test_pitch_of_steady_sounds(hz):
+    for samples in (voice(np.full(RATE, hz)), 0.3 * np.sin(2 * np.pi * hz * np.arange(RATE) / RATE)):
+        inner = slice(3, -5)
+        got = features(samples)
+        np.testing.assert_allclose(got.f0_hz[inner], hz, rtol=0.005)
+        assert got.voicing[inner].min() > 0.95
+
+
+def test_pitch_follows_a_glide_in_noise():
+    hz = 160 + 60 * np.sin(2 * np.pi * 0.8 * np.arange(2 * RATE) / RATE)
+    clean = voice(hz)
+    noise = np.random.default_rng(0).normal(0, clean.std() * 10 ** (-15 / 20), len(clean))
+    got = features(clean + noise)
+    truth = hz[(got.timestamps_seconds * RATE).astype(int).clip(0, len(hz) - 1)]
+    inner = slice(3, -5)
+    assert got.voiced[inner].mean() > 0.98
+    error = np.abs(got.f0_hz / truth - 1)[inner][got.voiced[inner]]
+    assert np.median(error) < 0.01 and (error < 0.05).mean() > 0.99
+
+
+def test_noise_and_silence_have_no_pitch():
+    assert features(sound("noise")).voiced.mean() < 0.02
+    quiet = features(sound("silence"))
+    assert not quiet.voiced.any() and quiet.energy_db.max() == -100 and quiet.voicing.max() == 0
+
+
+def test_energy_is_against_full_scale():
+    loud = features(np.sin(2 * np.pi * 200 * np.arange(RATE) / RATE)).energy_db[5:-5]
+    np.testing.assert_allclose(loud, -3.01, atol=0.02)
 
 
 def test_features_at_frame_times():
     got = features(tone(1.0, RATE, silent_seconds=0.5)).at(np.array([0.1, 0.9]))
     assert got.log_mel.shape == (2, N_MELS)
     assert got.log_mel[0].max() < -20 < got.log_mel[1].max()
+    assert got.f0_hz[0] == 0 and got.f0_hz[1] == pytest.approx(440, abs=2)
 
 
 def test_features_round_trip(tmp_path):
@@ -108,7 +196,8 @@ def test_features_round_trip(tmp_path):
         out.setparams((1, 2, RATE, 0, "NONE", ""))
         out.writeframes((tone(1.0, RATE) * 32767).astype("<i2").tobytes())
     saved = save_features(tmp_path / "a.wav", tmp_path / "f.npz")
-    np.testing.assert_array_equal(load_features(tmp_path / "f.npz").log_mel, saved.log_mel)
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(load_features(tmp_path / "f.npz"), name), getattr(saved, name))
     (tmp_path / "f.npz").write_text("nonsense")
     with pytest.raises(BadInput, match=r"f\.npz"):
         load_features(tmp_path / "f.npz")
