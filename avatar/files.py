@@ -186,6 +186,16 @@ def read_json(path: Path, schema: str, kind: str) -> dict:
     return content
 
 
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz atomically.
+
+    Raises:
+        BadInput: the disk is full or read-only.
+    """
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]  (its stub mixes up keywords)
+
+
 def write_safetensors(path: Path, tensors: Tensors, header: dict[str, str]) -> None:
     """Write safetensors atomically; the header is plain text.
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avatar.errors import BadInput
+from avatar.files import save_arrays
 from avatar.motion.audio import RATE, audio_blocks
 from avatar.motion.features import AudioFeatures, features
 from preprocess.pictures import AGAIN
@@ -75,7 +76,7 @@ def has_audio(video: Path) -> bool:
 def save_features(wav: Path, npz: Path) -> AudioFeatures:
     """Compute the features of a wav that `extract_audio` wrote and store them beside it."""
     got = features(read_wav(wav))
-    np.savez(npz, **{name: getattr(got, name) for name in _FIELDS})  # pyright: ignore[reportArgumentType]
+    save_arrays(npz, {name: getattr(got, name) for name in _FIELDS})
     return got
 
 
@@ -89,7 +90,7 @@ def load_features(npz: Path) -> AudioFeatures:
         with np.load(npz, allow_pickle=False) as z:
             return AudioFeatures(*(z[name] for name in _FIELDS))
     except Exception as error:  # zip, zlib, header and pickle refusals all come as different types
-        raise BadInput(f"{npz} can't be read", got=str(error), fix=AGAIN) from error
+        raise BadInput(f"{npz} can't be read", got=str(error), fix="visavis features CAPTURE") from error
 
 
 def read_wav(wav: Path) -> np.ndarray:

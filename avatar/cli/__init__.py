@@ -14,6 +14,7 @@ import tyro
 from avatar.cli.build import Demo, Eval, Fit, Preprocess, Studio
 from avatar.cli.check import Check
 from avatar.cli.convert import Convert
+from avatar.cli.features import Features
 from avatar.cli.head import Head
 from avatar.cli.inspect import Bench, Doctor, Info
 from avatar.cli.show import Drive, Export, Render, View
@@ -21,8 +22,8 @@ from avatar.errors import VisavisError
 
 COMMANDS = {
     "doctor": Doctor, "demo": Demo, "check": Check, "preprocess": Preprocess, "fit": Fit, "eval": Eval,
-    "render": Render, "drive": Drive, "view": View, "export": Export, "convert": Convert, "info": Info, "head": Head,
-    "bench": Bench, "studio": Studio,
+    "render": Render, "drive": Drive, "view": View, "export": Export, "convert": Convert, "features": Features,
+    "info": Info, "head": Head, "bench": Bench, "studio": Studio,
 }  # fmt: skip
 
 BUG = 1
