@@ -149,20 +149,26 @@ def _pitch(features: AudioFeatures, speaking: Bool[np.ndarray, " n"]) -> Float[n
 def _strength(syllables: np.ndarray, pitch: np.ndarray, loudness: np.ndarray) -> Float[np.ndarray, " k"]:
     """How far each syllable stands out of those within 1.5 s, in standard deviations of pitch and loudness."""
     out = np.zeros(len(syllables))
+    reach = _PHRASE_SECONDS * _FPS
+    first = np.searchsorted(syllables, syllables - reach)
+    end = np.searchsorted(syllables, syllables + reach, side="right")
     for track in (pitch, loudness):
         values = track[syllables]
         spread = max(float(values.std()) if len(values) else 0.0, 1.0)  # semitones or dB: less is not heard
-        near = np.abs(np.subtract.outer(syllables, syllables)) <= _PHRASE_SECONDS * _FPS
-        out += 0.5 * (values - (near @ values) / np.maximum(near.sum(1), 1)) / spread
+        total = np.concatenate([[0.0], np.cumsum(values)])
+        out += 0.5 * (values - (total[end] - total[first]) / (end - first)) / spread
     return out
 
 
 def _accents(syllables: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    chosen: list[int] = []
+    apart = round(_ACCENT_SECONDS * _FPS)
+    taken = np.zeros(syllables.max(initial=0) + apart + 1, bool)
+    chosen = []
     for k in np.argsort(-strength):
-        apart = all(abs(syllables[k] - other) >= _ACCENT_SECONDS * _FPS for other in chosen)
-        if strength[k] > _ACCENT and apart:
-            chosen.append(int(syllables[k]))
+        at = int(syllables[k])
+        if strength[k] > _ACCENT and not taken[at]:
+            chosen.append(at)
+            taken[max(0, at - apart + 1) : at + apart] = True
     return np.array(sorted(chosen), int)
 
 
