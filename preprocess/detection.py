@@ -15,7 +15,7 @@ from avatar.head.landmarks import N_LANDMARKS
 from avatar.progress import progress
 from preprocess.capture import frame_path, mask_path
 from preprocess.landmarks import Detection, Detector
-from preprocess.masks import PersonSegmenter
+from preprocess.masks import PersonSegmenter, SteadyMasks
 from preprocess.orientation import fit_size
 from preprocess.pictures import write_mask, write_picture
 from preprocess.video import VideoInfo, frames
@@ -80,7 +80,7 @@ def _rows(
     video: Path, info: VideoInfo, folder: Path, options: PassOptions, chunks: list[dict[str, np.ndarray]]
 ) -> Iterator[dict[str, np.ndarray]]:
     """One record per frame, in order."""
-    size = fit_size(info.width, info.height, options.long_side)
+    size, steady = fit_size(info.width, info.height, options.long_side), SteadyMasks()
     pending: deque[tuple[float, float, Future[Detection | None], Future[np.ndarray]]] = deque()
     with (
         Detector() as detector,
@@ -99,21 +99,32 @@ def _rows(
         )
         for index, time, rgb in decoded:
             found = finding.submit(detector.detect, rgb)
-            pending.append((time, scale, found, storing.submit(_store, folder, index, rgb, size, segmenter)))
+            pending.append((time, scale, found, storing.submit(_store, folder, index, rgb, size, segmenter, steady)))
             if len(pending) >= _IN_FLIGHT:
                 yield _row(*pending.popleft())
         while pending:
             yield _row(*pending.popleft())
+        storing.submit(lambda: _write_masks(folder, steady.finish())).result()
 
 
-def _store(folder: Path, index: int, rgb: np.ndarray, size: tuple[int, int], segmenter: PersonSegmenter) -> np.ndarray:
-    """Write picture and mask at capture size; give the thumbnail."""
+def _store(
+    folder: Path, index: int, rgb: np.ndarray, size: tuple[int, int], segmenter: PersonSegmenter, steady: SteadyMasks
+) -> np.ndarray:
+    """Write the picture, and each mask that is finished by it, at capture size; give the thumbnail."""
     import cv2
 
     picture = rgb if rgb.shape[1::-1] == size else cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     write_picture(frame_path(folder, index), picture)
-    write_mask(mask_path(folder, index), segmenter.mask(picture))
+    _write_masks(folder, steady.add(index, picture, segmenter.mask(picture)))
+    # A resumed pass starts with a block, and must find what an uninterrupted one would.
+    if (index + 1) % CHUNK_FRAMES == 0:
+        _write_masks(folder, steady.finish())
     return cv2.resize(picture, THUMBNAIL, interpolation=cv2.INTER_AREA)
+
+
+def _write_masks(folder: Path, finished: list[tuple[int, np.ndarray]]) -> None:
+    for index, mask in finished:
+        write_mask(mask_path(folder, index), mask)
 
 
 def _row(

@@ -10,9 +10,10 @@ import pytest
 
 from avatar.errors import FormatMismatch
 from preprocess.capture import CaptureFolder, frame_path, mask_path, save_info, save_tracks
+from preprocess.masks import SteadyMasks, snapped
 from preprocess.parts import PARTS
 from preprocess.parts.colours import Colours, colour_bins
-from preprocess.parts.scores import TRUE_PART, part_overlaps
+from preprocess.parts.scores import TRUE_PART, mask_scores, part_overlaps, plate_scores
 from preprocess.pictures import write_mask, write_picture
 from preprocess.studio import StudioConfig, StudioFolder, record
 
@@ -71,6 +72,13 @@ def test_true_parts_cover_the_studios_labels(studio):
     assert set(TRUE_PART.tolist()) == set(range(len(PARTS)))
 
 
+def test_scores_of_true_masks_and_the_true_plate(capture, studio):
+    frames = range(0, len(studio), 4)
+    assert mask_scores(capture, studio, frames) == {"mask_iou": 1, "mask_edge_error": 0, "mask_flicker": 0}
+    plate = plate_scores(capture, studio)
+    assert plate["plate_recall"] == 1 and plate["plate_psnr"] > 90 and 0.5 < plate["plate_precision"] < 1
+
+
 def test_another_head_is_refused(capture):
     with pytest.raises(FormatMismatch, match="head has changed"):
         replace(capture, head_hash="0" * 64).parts(0)
@@ -84,3 +92,37 @@ def test_colours_fit_the_class_they_were_counted_for():
     for number, name in enumerate(("skin", "hair", "clothes")):
         colours.add(bins, name, columns == number)
     np.testing.assert_array_equal(colours.costs()[bins].argmin(2), columns)
+
+
+def blurred(mask: np.ndarray, shift: int) -> np.ndarray:
+    """As from a network of few pixels: a wide soft edge beside the true one."""
+    import cv2
+
+    small = cv2.resize(np.roll(mask, shift, 1), (24, 24), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, mask.shape[::-1])
+
+
+def test_masks_snap_to_the_pictures_edges(capture):
+    def wrong(got: np.ndarray) -> float:
+        return float(((got > 127) != (capture.mask(4) > 127)).mean())
+
+    rough = blurred(capture.mask(4), 1)
+    assert wrong(snapped(capture.frame(4), rough)) < 0.7 * wrong(rough)
+    untouched = capture.mask(4) * 0 + 255
+    np.testing.assert_array_equal(snapped(capture.frame(4), untouched), untouched)
+
+
+def test_masks_are_steadied_where_nothing_moves_and_not_smeared_where_something_does():
+    room = np.full((40, 60, 3), 90, np.uint8)
+    steady, out = SteadyMasks(), {}
+    for index in range(9):
+        rgb, mask = room.copy(), np.zeros((40, 60), np.uint8)
+        mask[:, :10] = 100 + 60 * (index % 2)  # flickers over the still room
+        rgb[10:30, 20 + 4 * index : 26 + 4 * index], mask[10:30, 20 + 4 * index : 26 + 4 * index] = 250, 255
+        out |= dict(steady.add(index, rgb, mask))
+    out |= dict(steady.finish())
+    assert sorted(out) == list(range(9)) and steady.finish() == []
+    still = np.array([out[k][20, 3] for k in range(9)], int)
+    assert np.abs(np.diff(still[1:-1])).max() <= 25  # was 60
+    for index in range(1, 8):
+        assert out[index][20, 22 + 4 * index] > 250 and out[index][20, 30 + 4 * index] < 5

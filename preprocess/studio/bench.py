@@ -13,7 +13,7 @@ from avatar.errors import VisavisError
 from avatar.head import load_head
 from avatar.info import machine
 from avatar.progress import note
-from preprocess.capture import CaptureFolder
+from preprocess.parts.scores import layer_scores
 from preprocess.pipeline import PreprocessConfig, track
 from preprocess.studio.config import EDITION, StudioConfig
 from preprocess.studio.filming import HEAD, plain_config, record
@@ -40,6 +40,8 @@ def run(
 ) -> dict[str, Any]:
     """Film each seed, preprocess the video and compare; one row per seed, then means and how many reach each bar.
 
+    `layers` are the scores of part labels, masks and plate, see `preprocess.parts.scores`.
+
     Args:
         config: of the tracker; the default one if not given.
         keep: where recordings stay, to be used again by the next run (captures are always made anew).
@@ -47,9 +49,12 @@ def run(
     began = machine()
     with tempfile.TemporaryDirectory() as temporary:
         home = keep or Path(temporary)
-        scores = {seed: _scored(home, Path(temporary), seed, seconds, config or PreprocessConfig()) for seed in seeds}
+        found = {seed: _scored(home, Path(temporary), seed, seconds, config or PreprocessConfig()) for seed in seeds}
+    scores = {seed: score for seed, (score, _) in found.items()}
     rows = [{"case": f"studio seed {seed}", **score.row(), **floors(seed)} for seed, score in scores.items()]
-    return {"machine": began, "seconds": seconds, "rows": rows, "summary": summary(list(scores.values()))}
+    layers = [{"case": f"studio seed {seed}", **_rounded(layer)} for seed, (_, layer) in found.items()]
+    shown = {"summary": summary(list(scores.values())), "layers": layers}
+    return {"machine": began, "seconds": seconds, "rows": rows} | shown
 
 
 def floors(seed: int) -> dict[str, float]:
@@ -74,11 +79,18 @@ def summary(scores: Sequence[Score]) -> list[dict[str, Any]]:
     return lines
 
 
-def _scored(home: Path, temporary: Path, seed: int, seconds: float, config: PreprocessConfig) -> Score:
+def _rounded(row: dict[str, float]) -> dict[str, float | None]:
+    """Without NaN, which JSON does not know."""
+    return {name: round(value, 4) if np.isfinite(value) else None for name, value in row.items()}
+
+
+def _scored(
+    home: Path, temporary: Path, seed: int, seconds: float, config: PreprocessConfig
+) -> tuple[Score, dict[str, float]]:
     studio = _recorded(home / f"seed-{seed}", StudioConfig(seconds=seconds, seed=seed))
     note(f"tracking subject {seed} ...")
     capture = track(studio.video_path, temporary / f"seed-{seed}.capture", config=config, overwrite=True)
-    return compare(CaptureFolder.load(capture.path), studio)
+    return compare(capture, studio), layer_scores(capture, studio)
 
 
 def _recorded(path: Path, config: StudioConfig) -> StudioFolder:
