@@ -97,7 +97,7 @@ def test_wrong_poses_come_back(clip):
     found = refine_frames(
         head, head.template, landmarks_that_hardly_know(head, wrong), wrong, numbers, learn, CAMERA,
         pictures.__getitem__, whole, CONFIG,
-    )  # fmt: skip
+    ).at  # fmt: skip
     before, after = errors(wrong, truth), errors(found, truth)
     assert before[0] > 1 and before[1] > 0.06
     assert after[0] < 0.4 * before[0] and after[1] < 0.5 * before[1]
@@ -115,7 +115,7 @@ def test_what_is_not_learned_from_changes_nothing_but_itself(clip):
         for p in (pictures, spoilt)
     )
     for name in ("rotation", "translation", "expression"):
-        torch.testing.assert_close(getattr(a, name)[:-1], getattr(b, name)[:-1], rtol=0, atol=1e-6)
+        torch.testing.assert_close(getattr(a.at, name)[:-1], getattr(b.at, name)[:-1], rtol=0, atol=1e-6)
 
 
 @torch.no_grad()

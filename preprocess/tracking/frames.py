@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avatar.geometry import axis_angle_to_matrix
+from avatar.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 from preprocess.tracking.points import N_POSE
 
 
@@ -73,7 +73,46 @@ class Linearised:
 class Evidence(Protocol):
     """What speaks for a pose and an expression in each frame."""
 
+    def __getitem__(self, frames) -> Evidence: ...
+
     def linearise(self, frames: Frames) -> Linearised: ...
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """Evidence that is known by its quadratic model at some frames only: pictures need not be read again."""
+
+    at: Frames
+    matrix: Float[Tensor, "t 58 58"]
+    gradient: Float[Tensor, "t 58"]
+
+    def __getitem__(self, frames) -> Remembered:
+        return Remembered(self.at[frames], self.matrix[frames], self.gradient[frames])
+
+    @staticmethod
+    def cat(parts: list[Remembered]) -> Remembered:
+        """Join chunks in order."""
+        return Remembered(
+            Frames.cat([p.at for p in parts]),
+            torch.cat([p.matrix for p in parts]),
+            torch.cat([p.gradient for p in parts]),
+        )
+
+    def linearise(self, frames: Frames) -> Linearised:
+        moved = self._moved(frames)
+        pull = (self.matrix @ moved[..., None])[..., 0]
+        return Linearised(self.matrix, self.gradient + pull, self._cost(frames), self._cost)
+
+    def _cost(self, frames: Frames) -> Float[Tensor, " t"]:
+        moved = self._moved(frames)
+        return (moved * (self.gradient + (self.matrix @ moved[..., None])[..., 0] / 2)).sum(1)
+
+    def _moved(self, frames: Frames) -> Float[Tensor, "t 58"]:
+        """The increment that leads to other frames."""
+        back = self.at.rotation.mT
+        turned = matrix_to_axis_angle(back @ frames.rotation)
+        shifted = (back @ (frames.translation - self.at.translation)[..., None])[..., 0]
+        return torch.cat((turned, shifted, frames.expression - self.at.expression), 1)
 
 
 def hold_bounds(

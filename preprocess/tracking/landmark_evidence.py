@@ -123,12 +123,6 @@ class LandmarkEvidence:
     targets: Targets
     config: TrackConfig
 
-    @property
-    def share(self) -> float:
-        """How much of this to believe beside a prior or other evidence: the solver takes all landmarks for independent
-        witnesses, which they are not."""
-        return self.config.independent_landmarks / float(self.person.model.weights.sum())
-
     def __getitem__(self, frames) -> LandmarkEvidence:
         return LandmarkEvidence(self.person, self.targets[frames], self.config)
 
@@ -141,4 +135,6 @@ class LandmarkEvidence:
         def under_these_weights(other: Frames) -> Tensor:
             return cost(project(person, other, targets), info.weight, other, targets, config)
 
-        return Linearised(a, g, cost(seen, info.weight, frames, targets, config), under_these_weights)
+        # Beside a prior or other evidence: the equations take all landmarks for independent witnesses.
+        share = config.independent_landmarks / float(person.model.weights.sum())
+        return share * Linearised(a, g, cost(seen, info.weight, frames, targets, config), under_these_weights)

@@ -33,7 +33,7 @@ from preprocess.tracking.appearance import (
     sampled,
     visibility,
 )
-from preprocess.tracking.frames import Frames, Linearised, solve_frames
+from preprocess.tracking.frames import Frames, Linearised, Remembered, solve_frames
 from preprocess.tracking.landmark_evidence import LandmarkEvidence
 from preprocess.tracking.points import pixel_derivative, point_equations
 from preprocess.tracking.types import PhotometricConfig
@@ -61,6 +61,11 @@ class PhotometricEvidence:
         weights = share * appearance.precision * visibility(appearance.points, frames, placed) * person
         images = [pictures.picture(int(i)) for i in numbers]
         return PhotometricEvidence(appearance, pictures.camera, images, [_slopes(i) for i in images], weights)
+
+    def __getitem__(self, frames) -> PhotometricEvidence:
+        numbers = torch.arange(len(self.pictures))[frames].tolist()
+        images, slopes = ([values[i] for i in numbers] for values in (self.pictures, self.slopes))
+        return PhotometricEvidence(self.appearance, self.camera, images, slopes, self.weights[frames])
 
     def linearise(self, frames: Frames) -> Linearised:
         placed = place(self.appearance.points, frames, self.camera)
@@ -98,16 +103,19 @@ class _Both:
     landmarks: LandmarkEvidence
     pixels: PhotometricEvidence
 
+    def __getitem__(self, frames) -> _Both:
+        return _Both(self.landmarks[frames], self.pixels[frames])
+
     def linearise(self, frames: Frames) -> Linearised:
-        return self.landmarks.share * self.landmarks.linearise(frames) + self.pixels.linearise(frames)
+        return self.landmarks.linearise(frames) + self.pixels.linearise(frames)
 
 
 def refine_frames(
     head: HeadModel, neutral: Float[Tensor, "v 3"], evidence: LandmarkEvidence, frames: Frames,
     numbers: Int[np.ndarray, " t"], learn: Bool[np.ndarray, " t"], camera: Camera, frame: Read, mask: Read,
     config: PhotometricConfig,
-) -> Frames:  # fmt: skip
-    """Frames that agree with the pixels.
+) -> Remembered:  # fmt: skip
+    """Frames that agree with the pixels, each on its own, and how sure landmarks and pixels are of them.
 
     Args:
         neutral: the person's vertices.
@@ -130,17 +138,21 @@ def refine_frames(
             for part in pool.map(refine, torch.arange(len(numbers)).split(config.chunk_frames)):
                 parts.append(part)
                 bar.update(done * len(numbers) + min(len(parts) * config.chunk_frames, len(numbers)))
-            frames = Frames.cat(parts)
-    return frames
+            found = Remembered.cat(parts)
+            frames = found.at
+    return found
 
 
 def _refine_chunk(
     appearance: Appearance, evidence: LandmarkEvidence, frames: Frames, numbers: Int[np.ndarray, " t"],
     pictures: Pictures, config: PhotometricConfig, chunk: Int[Tensor, " c"],
-) -> Frames:  # fmt: skip
+) -> Remembered:  # fmt: skip
     frames, share = frames[chunk], config.independent_points / config.points
     pixels = PhotometricEvidence.at(frames, numbers[chunk], appearance, pictures, share)
-    return solve_frames(_Both(evidence[chunk], pixels), frames, config.steps, evidence.config.expression_bounds)
+    both = _Both(evidence[chunk], pixels)
+    frames = solve_frames(both, frames, config.steps, evidence.config.expression_bounds)
+    here = both.linearise(frames)
+    return Remembered(frames, here.matrix, here.gradient)
 
 
 def _slopes(image: Float[np.ndarray, "h w 3"]) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]:

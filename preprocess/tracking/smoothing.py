@@ -1,6 +1,6 @@
 """A temporal prior on the whole track: accelerations are small, except where the frames insist.
 
-The maximum a posteriori track under the frames' landmark information and independent heavy-tailed (Cauchy)
+The maximum a posteriori track under the frames' evidence and independent heavy-tailed (Cauchy)
 accelerations of pose and expression, by damped Gauss-Newton with reweighting. A large acceleration that lasts, as in a
 blink or a consonant, is believed; a lone shiver is not. Shapes: t frames, u = t - 2 accelerations.
 """
@@ -17,8 +17,7 @@ from torch import Tensor
 from avatar.geometry import matrix_to_axis_angle
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.types import N_EXPRESSIONS
-from preprocess.tracking.frames import Frames, Linearised, hold_bounds
-from preprocess.tracking.landmark_evidence import LandmarkEvidence
+from preprocess.tracking.frames import Evidence, Frames, Linearised, hold_bounds
 from preprocess.tracking.points import N_POSE
 from preprocess.tracking.temporal_system import accelerations, solve_track
 from preprocess.tracking.types import TrackConfig
@@ -31,9 +30,10 @@ MARGIN = 24
 class _Window:
     """What stays fixed while a window of t frames is smoothed."""
 
-    evidence: LandmarkEvidence
+    evidence: Evidence
     seconds: Float[np.ndarray, " t"]
     sd: Float[np.ndarray, " 58"]
+    config: TrackConfig
 
     def acceleration(self, frames: Frames) -> Float[np.ndarray, "u 58"]:
         """Angular (about the world's axes), linear and expression accelerations."""
@@ -52,9 +52,7 @@ class _Window:
         return float(data.double().sum()) + float((precision * self.acceleration(frames) ** 2).sum()) / 2
 
 
-def smooth_frames(
-    evidence: LandmarkEvidence, frames: Frames, seconds: Float[np.ndarray, " t"], config: TrackConfig
-) -> Frames:
+def smooth_frames(evidence: Evidence, frames: Frames, seconds: Float[np.ndarray, " t"], config: TrackConfig) -> Frames:
     """The track under the temporal prior, solved in overlapping windows of bounded size."""
     eyes = np.array([name.startswith("eye") for name in ARKIT_NAMES])
     actions = np.where(eyes, config.smooth_eyes_sd, config.smooth_expression_sd)
@@ -63,7 +61,7 @@ def smooth_frames(
     for start in range(0, len(seconds), config.chunk_frames):
         stop = min(start + config.chunk_frames, len(seconds))
         span = slice(max(0, start - MARGIN), min(len(seconds), stop + MARGIN))
-        window = _Window(evidence[span], seconds[span], sd)
+        window = _Window(evidence[span], seconds[span], sd, config)
         parts.append(_smooth_window(window, frames[span])[start - span.start : stop - span.start])
     return Frames.cat(parts)
 
@@ -71,10 +69,9 @@ def smooth_frames(
 def _smooth_window(window: _Window, frames: Frames) -> Frames:
     if len(window.seconds) < 3:
         return frames
-    evidence, damping = window.evidence, 1e-2
-    bounds = evidence.config.expression_bounds
-    for _ in range(evidence.config.smooth_steps):
-        here = evidence.share * evidence.linearise(frames)
+    bounds, damping = window.config.expression_bounds, 1e-2
+    for _ in range(window.config.smooth_steps):
+        here = window.evidence.linearise(frames)
         acceleration = window.acceleration(frames)
         precision = window.precision(acceleration)
         trial = frames.moved(_window_step(window, frames, here, damping, acceleration, precision), bounds)
@@ -94,7 +91,7 @@ def _window_step(
     precision: Float[np.ndarray, "u 58"],
 ) -> Float[Tensor, "t 58"]:
     """One step of all frames together; pose unknowns are turned to the world's axes, which neighbours share."""
-    a, g, free = hold_bounds(here.matrix, here.gradient, frames, window.evidence.config.expression_bounds)
+    a, g, free = hold_bounds(here.matrix, here.gradient, frames, window.config.expression_bounds)
     to_world = torch.eye(N_POSE + N_EXPRESSIONS, dtype=torch.float64).repeat(len(g), 1, 1)
     to_world[:, :3, :3] = to_world[:, 3:6, 3:6] = frames.rotation.double()
     a = to_world @ a.double() @ to_world.mT

@@ -71,12 +71,14 @@ def track_clip(
     frames = Frames.cat(
         [solve_frames(evidence[c], frames[c], config.frame_steps, config.expression_bounds) for c in chunks]
     )
-    frames = smooth_frames(evidence, frames, observations.timestamps_seconds[seen], config)
+    seconds = observations.timestamps_seconds[seen]
+    frames = smooth_frames(evidence, frames, seconds, config)
     if pictures and config.photometric.rounds:
-        frames = refine_frames(
+        found = refine_frames(
             head, neutral, evidence, frames, np.flatnonzero(seen), joint[seen], _camera(person, observations),
             *pictures, config.photometric,
         )  # fmt: skip
+        frames = smooth_frames(found, found.at, seconds, config)
     return _result(person, frames, targets, observations, identity, neutral, config)
 
 
