@@ -39,6 +39,10 @@ from preprocess.tracking.points import pixel_derivative, point_equations
 from preprocess.tracking.types import PhotometricConfig
 
 
+LIGHT_RIDGE = (0.0, 0.02, 0.02, 0.02)
+"""Pull of a frame's light back to the clip's, of all the evidence: brightness is free, its direction nearly so."""
+
+
 @dataclass(frozen=True)
 class PhotometricEvidence:
     """The pixels of t frames beside an appearance."""
@@ -70,7 +74,7 @@ class PhotometricEvidence:
     def linearise(self, frames: Frames) -> Linearised:
         placed = place(self.appearance.points, frames, self.camera)
         seen = sampled(self.pictures, placed)
-        lit = self._lit(seen)
+        lit = self._lit(seen, frames)
         residual = seen - lit
         trust = self.weights * self._trust(residual)
         pixel = pixel_derivative(frames.rotation, placed.camera, self.camera.fx)
@@ -86,12 +90,20 @@ class PhotometricEvidence:
 
         return Linearised(a, g, _half_squares(residual, trust), cost)
 
-    def _lit(self, seen: Float[Tensor, "t n 3"]) -> Float[Tensor, "t n 3"]:
-        """The appearance in each frame's light: one factor per channel."""
+    def _lit(self, seen: Float[Tensor, "t n 3"], frames: Frames) -> Float[Tensor, "t n 3"]:
+        """The appearance in each frame's light: per channel a factor that is linear in the normal, as under distant
+        lamps (the first order of Ramamoorthi and Hanrahan 2001)."""
         colors = self.appearance.colors
-        trust = (self.weights * self._trust(seen - colors))[..., None]
-        gain = (trust * colors * seen).sum(1) / (trust * colors.square()).sum(1).clamp(min=1e-9)
-        return colors * gain[:, None]
+        trust = self.weights * self._trust(seen - colors)
+        normals = self.appearance.points.normals @ frames.rotation.mT
+        lamps = torch.cat((torch.ones_like(normals[..., :1]), normals), -1)  # (t, n, 4)
+        shaded = lamps[:, None] * colors.T[..., None]  # (t, 3, n, 4)
+        weighted = shaded * trust[:, None, :, None]
+        matrix = weighted.mT @ shaded
+        strength = matrix[..., 0, 0, None] * torch.tensor(LIGHT_RIDGE)
+        off = weighted.mT @ (seen - colors).mT[..., None]
+        light = torch.linalg.solve(matrix + torch.diag_embed(strength + 1e-9), off)
+        return colors + (shaded @ light)[..., 0].mT
 
     def _trust(self, residual: Float[Tensor, "t n 3"]) -> Float[Tensor, "t n"]:
         off2 = residual.square().mean(-1) * self.appearance.precision
