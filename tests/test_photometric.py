@@ -16,6 +16,7 @@ from preprocess.tracking.frames import Frames
 from preprocess.tracking.landmark_evidence import LandmarkEvidence, Person, Targets
 from preprocess.tracking.landmarks import landmark_model
 from preprocess.tracking.photometric import PhotometricEvidence, refine_frames
+from preprocess.tracking.points import displaced
 from preprocess.tracking.types import PhotometricConfig, TrackConfig
 
 CAMERA = Camera(160, 120, 350.0, 350.0, 80.0, 60.0)
@@ -73,7 +74,10 @@ def landmarks_that_hardly_know(head, frames: Frames) -> LandmarkEvidence:
     config = TrackConfig(independent_landmarks=3.0, expression_sd=0.4)
     model = landmark_model(head, small_table(), config)
     person = Person(model.rest, CAMERA.fx, torch.tensor([CAMERA.cx, CAMERA.cy]), model)
-    posed = model.basis.displaced(model.rest, frames.expression) @ frames.rotation.mT + frames.translation[:, None]
+    posed = (
+        displaced(model.rest, model.basis.expression, frames.expression) @ frames.rotation.mT
+        + frames.translation[:, None]
+    )
     pixels = CAMERA.fx * posed[..., :2] / posed[..., 2:] + person.centre_px
     weights = model.weights.repeat(FRAMES, 1)
     return LandmarkEvidence(person, Targets(pixels, frames.expression, torch.full((FRAMES,), 1.0), weights), config)

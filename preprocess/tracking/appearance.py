@@ -14,7 +14,7 @@ from torch import Tensor
 from avatar.head.model import REGIONS, HeadModel
 from avatar.types import Camera
 from preprocess.tracking.frames import Frames
-from preprocess.tracking.points import PointBasis
+from preprocess.tracking.points import PointBasis, displaced
 
 Read = Callable[[int], UInt8[np.ndarray, "h w *c"]]
 
@@ -28,6 +28,8 @@ OUTLIER = 3.0
 """Colours off by more than this many standard deviations count less and less (Geman and McClure)."""
 MIN_SEEN = 0.1
 """Points visible in less than this share of the frames that were learned from are not used."""
+FEW = 3
+"""Curvature is costly and needs no precision: one of so many points speaks for all."""
 LEARN_ROUNDS = 6
 
 
@@ -37,7 +39,9 @@ class SurfacePoints:
 
     neutral: Float[Tensor, "n 3"]
     normals: Float[Tensor, "n 3"]
-    basis: PointBasis
+    expression: Float[Tensor, "52 n 3"]
+    few: PointBasis
+    """Of every `FEW`th point."""
 
     @staticmethod
     def spread(head: HeadModel, neutral: Float[Tensor, "v 3"], count: int, seed: int = 0) -> SurfacePoints:
@@ -57,8 +61,9 @@ class SurfacePoints:
         def at_points(field: Tensor) -> Tensor:
             return (field[..., triangles[chosen], :] * weights[..., None]).sum(-2)
 
-        basis = PointBasis.of(at_points(head.expression_basis))
-        return SurfacePoints(at_points(neutral), torch.nn.functional.normalize(normals[chosen], dim=1), basis)
+        expression = at_points(head.expression_basis)
+        unit = torch.nn.functional.normalize(normals[chosen], dim=1)
+        return SurfacePoints(at_points(neutral), unit, expression, PointBasis.of(expression[:, ::FEW].contiguous()))
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Placed:
 
 def place(points: SurfacePoints, frames: Frames, camera: Camera) -> Placed:
     """Pose and project the points; `camera` is that of the pictures."""
-    head = points.basis.displaced(points.neutral, frames.expression)
+    head = displaced(points.neutral, points.expression, frames.expression)
     local = head @ frames.rotation.mT + frames.translation[:, None]
     centre = torch.tensor([camera.cx, camera.cy])
     return Placed(head, local, camera.fx * local[..., :2] / local[..., 2:].clamp_min(1e-3) + centre)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from preprocess.tracking.frames import Frames, Linearised
 from preprocess.tracking.landmarks import LandmarkModel
-from preprocess.tracking.points import N_POSE, pixel_derivative, point_equations
+from preprocess.tracking.points import N_POSE, displaced, pixel_derivative, point_gradient, point_matrix
 from preprocess.tracking.types import TrackConfig
 
 
@@ -55,7 +55,7 @@ class Seen:
 
 def project(person: Person, frames: Frames, targets: Targets) -> Seen:
     """Pose and project the landmarks."""
-    head = person.model.basis.displaced(person.neutral, frames.expression)
+    head = displaced(person.neutral, person.model.basis.expression, frames.expression)
     camera = head @ frames.rotation.transpose(1, 2) + frames.translation[:, None]
     pixels = person.focal_px * camera[..., :2] / camera[..., 2:].clamp_min(1e-3) + person.centre_px
     return Seen(head, camera, pixels, pixels - targets.landmarks_px)
@@ -102,7 +102,8 @@ def normal_equations(
     person: Person, seen: Seen, info: Information, frames: Frames, targets: Targets, config: TrackConfig
 ) -> tuple[Float[Tensor, "t 58 58"], Float[Tensor, "t 58"]]:
     """Matrix and gradient of the 6 + 52 unknowns of each frame, expression prior included."""
-    a, g = point_equations(person.model.basis, seen.head, info.matrix, info.gradient)
+    a = point_matrix(person.model.basis, seen.head, info.matrix)
+    g = point_gradient(person.model.basis.expression, seen.head, info.gradient)
     prior = config.expression_sd**-2
     a.diagonal(dim1=1, dim2=2)[:, N_POSE:] += prior
     g[:, N_POSE:] += prior * (frames.expression - targets.scores)

@@ -23,6 +23,7 @@ from avatar.head.model import HeadModel
 from avatar.progress import progress
 from avatar.types import Camera
 from preprocess.tracking.appearance import (
+    FEW,
     OUTLIER,
     Appearance,
     Pictures,
@@ -35,9 +36,8 @@ from preprocess.tracking.appearance import (
 )
 from preprocess.tracking.frames import Frames, Linearised, Remembered, solve_frames
 from preprocess.tracking.landmark_evidence import LandmarkEvidence
-from preprocess.tracking.points import pixel_derivative, point_equations
+from preprocess.tracking.points import pixel_derivative, point_gradient, point_matrix
 from preprocess.tracking.types import PhotometricConfig
-
 
 LIGHT_RIDGE = (0.0, 0.02, 0.02, 0.02)
 """Pull of a frame's light back to the clip's, of all the evidence: brightness is free, its direction nearly so."""
@@ -77,13 +77,15 @@ class PhotometricEvidence:
         lit = self._lit(seen, frames)
         residual = seen - lit
         trust = self.weights * self._trust(residual)
+        slopes = torch.stack([sampled([pair[axis] for pair in self.slopes], placed) for axis in (0, 1)], 2)
         pixel = pixel_derivative(frames.rotation, placed.camera, self.camera.fx)
-        by_x, by_y = (sampled([pair[axis] for pair in self.slopes], placed) for axis in (0, 1))
-        color = by_x[..., None] * pixel[:, :, None, 0] + by_y[..., None] * pixel[:, :, None, 1]
-        weighted = color * trust[..., None, None]
-        matrix = torch.einsum("tnci,tncj->tnij", weighted, color)
-        gradient = torch.einsum("tnci,tnc->tni", weighted, residual)
-        a, g = point_equations(self.appearance.points.basis, placed.head, matrix, gradient)
+        force = (slopes @ residual[..., None])[..., 0] * trust[..., None]
+        gradient = (pixel.mT @ force[..., None])[..., 0]
+        few = slice(None, None, FEW)
+        some, bent = pixel[:, few], slopes[:, few]
+        structure = FEW * trust[:, few, None, None] * (bent @ bent.mT)
+        a = point_matrix(self.appearance.points.few, placed.head[:, few], some.mT @ structure @ some)
+        g = point_gradient(self.appearance.points.expression, placed.head, gradient)
 
         def cost(other: Frames) -> Tensor:
             return _half_squares(sampled(self.pictures, place(self.appearance.points, other, self.camera)) - lit, trust)

@@ -44,23 +44,22 @@ class PointBasis:
         unpack[first, second] = unpack[second, first] = torch.arange(len(first))
         return PointBasis(expression, torch.stack(packed, -1).flatten(1).T.contiguous(), unpack)
 
-    def displaced(self, neutral: Float[Tensor, "n 3"], expression: Float[Tensor, "t 52"]) -> Float[Tensor, "t n 3"]:
-        """The points under expressions, head frame."""
-        return neutral + (expression @ self.expression.flatten(1)).unflatten(1, neutral.shape)
+
+def displaced(
+    neutral: Float[Tensor, "n 3"], basis: Float[Tensor, "52 n 3"], expression: Float[Tensor, "t 52"]
+) -> Float[Tensor, "t n 3"]:
+    """Points under expressions, head frame."""
+    return neutral + (expression @ basis.flatten(1)).unflatten(1, neutral.shape)
 
 
-def point_equations(
-    basis: PointBasis,
-    head: Float[Tensor, "t n 3"],
-    information: Float[Tensor, "t n 3 3"],
-    gradient: Float[Tensor, "t n 3"],
-) -> tuple[Float[Tensor, "t 58 58"], Float[Tensor, "t 58"]]:
-    """Matrix and gradient of each frame's 6 + 52 unknowns.
+def point_matrix(
+    basis: PointBasis, head: Float[Tensor, "t n 3"], information: Float[Tensor, "t n 3 3"]
+) -> Float[Tensor, "t 58 58"]:
+    """Second derivative of the cost by each frame's 6 + 52 unknowns.
 
     Args:
         head: the points in the head frame.
         information: Q of each point.
-        gradient: derivative of the cost by each point, head frame.
     """
     t, n = head.shape[:2]
     flat = basis.expression.flatten(1)
@@ -72,8 +71,15 @@ def point_equations(
     a[:, :N_POSE, :N_POSE] = torch.einsum("tnia,tnib->tab", derivative, moved)
     cross = moved.permute(0, 3, 1, 2).reshape(t, N_POSE, n * 3) @ flat.T
     a[:, :N_POSE, N_POSE:], a[:, N_POSE:, :N_POSE] = cross, cross.transpose(1, 2)
-    g_pose = torch.einsum("tnia,tni->ta", derivative, gradient)
-    return a, torch.cat((g_pose, gradient.flatten(1) @ flat.T), 1)
+    return a
+
+
+def point_gradient(
+    basis: Float[Tensor, "52 n 3"], head: Float[Tensor, "t n 3"], gradient: Float[Tensor, "t n 3"]
+) -> Float[Tensor, "t 58"]:
+    """First derivative, from that by each point in the head frame."""
+    by_pose = torch.cat((torch.linalg.cross(head, gradient).sum(1), gradient.sum(1)), 1)
+    return torch.cat((by_pose, gradient.flatten(1) @ basis.flatten(1).T), 1)
 
 
 def pose_derivative(head: Float[Tensor, "t n 3"]) -> Float[Tensor, "t n 3 6"]:

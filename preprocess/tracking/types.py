@@ -63,7 +63,7 @@ class PhotometricConfig:
     steps: int = 4
     points: int = 3000
     """On the face's surface."""
-    independent_points: float = 50.0
+    independent_points: float = 80.0
     """Neighbouring points share the errors of the model: the landmarks reckon with so many independent ones."""
     long_side: int = 256
     """Of the pictures that are compared, pixels."""
@@ -119,9 +119,9 @@ class TrackConfig:
     offsets_in_mesh: bool = False
     """Bend the neutral mesh smoothly along the landmark offsets; otherwise they stay inside the tracker. Lids then fit
     closer in the picture, but their depth is a guess: eyeballs may come through them."""
-    smooth_rotation_sd: float = 40.0
+    smooth_rotation_sd: float = 10.0
     """Typical angular acceleration of a head, rad/s^2; smaller is smoother."""
-    smooth_translation_sd: float = 4.0
+    smooth_translation_sd: float = 1.0
     """Typical acceleration of a head, m/s^2."""
     smooth_expression_sd: float = 150.0
     """Typical second derivative of an action, 1/s^2."""
