@@ -36,16 +36,21 @@ class Preprocess(Computing):
     """Use no more than this much of the video."""
     fix_sync: bool = False
     """Shift sound that is out of step with the lips (visavis check)."""
+    photometric: bool = True
+    """Refine every frame's pose and expression on its pixels; otherwise the landmarks alone decide, which is faster."""
 
     def run(self) -> dict:
         from preprocess.pipeline import PreprocessConfig, summary, track
+        from preprocess.tracking import PhotometricConfig, TrackConfig
 
+        tracking = TrackConfig() if self.photometric else TrackConfig(photometric=PhotometricConfig(rounds=0))
         config = PreprocessConfig(
             head=self.head,
             long_side=self.long_side,
             start_seconds=self.start_seconds,
             max_seconds=self.max_seconds,
             fix_sync=self.fix_sync,
+            tracking=tracking,
         )
         capture = track(self.video, self.output, config=config, overwrite=self.overwrite)
         return summary(capture) | {"capture": str(self.output)}

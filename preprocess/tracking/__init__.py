@@ -1,7 +1,8 @@
-"""Landmark tracking of a whole clip: one identity and focal length, pose and expression of every frame."""
+"""Tracking of a whole clip, by landmarks and then by pixels: one identity and focal length, pose and expression of every
+frame."""
 
 from preprocess.tracking.torso import track_torso
 from preprocess.tracking.tracker import track_clip
-from preprocess.tracking.types import Observations, TrackConfig, TrackResult
+from preprocess.tracking.types import Observations, PhotometricConfig, TrackConfig, TrackResult
 
-__all__ = ["Observations", "TrackConfig", "TrackResult", "track_clip", "track_torso"]
+__all__ = ["Observations", "PhotometricConfig", "TrackConfig", "TrackResult", "track_clip", "track_torso"]
