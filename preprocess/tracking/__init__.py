@@ -1,5 +1,4 @@
-"""Tracking of a whole clip, by landmarks and then by pixels: one identity and focal length, pose and expression of every
-frame."""
+"""Tracking of a clip, by landmarks and then by pixels: one identity and focal length, every frame's pose and expression."""
 
 from preprocess.tracking.torso import track_torso
 from preprocess.tracking.tracker import track_clip
