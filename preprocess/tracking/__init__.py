@@ -1,4 +1,4 @@
-"""Tracking of a clip, by landmarks and then by pixels: one identity and focal length, every frame's pose and expression."""
+"""Tracking of a clip, by landmarks and then by pixels: one identity and focal length, all poses and expressions."""
 
 from preprocess.tracking.torso import track_torso
 from preprocess.tracking.tracker import track_clip
