@@ -73,8 +73,6 @@ class Linearised:
 class Evidence(Protocol):
     """What speaks for a pose and an expression in each frame."""
 
-    def __getitem__(self, frames) -> Evidence: ...
-
     def linearise(self, frames: Frames) -> Linearised: ...
 
 

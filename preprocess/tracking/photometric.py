@@ -66,11 +66,6 @@ class PhotometricEvidence:
         images = [pictures.picture(int(i)) for i in numbers]
         return PhotometricEvidence(appearance, pictures.camera, images, [_slopes(i) for i in images], weights)
 
-    def __getitem__(self, frames) -> PhotometricEvidence:
-        numbers = torch.arange(len(self.pictures))[frames].tolist()
-        images, slopes = ([values[i] for i in numbers] for values in (self.pictures, self.slopes))
-        return PhotometricEvidence(self.appearance, self.camera, images, slopes, self.weights[frames])
-
     def linearise(self, frames: Frames) -> Linearised:
         placed = place(self.appearance.points, frames, self.camera)
         seen = sampled(self.pictures, placed)
@@ -116,9 +111,6 @@ class PhotometricEvidence:
 class _Both:
     landmarks: LandmarkEvidence
     pixels: PhotometricEvidence
-
-    def __getitem__(self, frames) -> _Both:
-        return _Both(self.landmarks[frames], self.pixels[frames])
 
     def linearise(self, frames: Frames) -> Linearised:
         return self.landmarks.linearise(frames) + self.pixels.linearise(frames)

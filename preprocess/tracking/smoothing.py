@@ -17,7 +17,8 @@ from torch import Tensor
 from avatar.geometry import matrix_to_axis_angle
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.types import N_EXPRESSIONS
-from preprocess.tracking.frames import Evidence, Frames, Linearised, hold_bounds
+from preprocess.tracking.frames import Frames, Linearised, Remembered, hold_bounds
+from preprocess.tracking.landmark_evidence import LandmarkEvidence
 from preprocess.tracking.points import N_POSE
 from preprocess.tracking.temporal_system import accelerations, solve_track
 from preprocess.tracking.types import TrackConfig
@@ -30,7 +31,7 @@ MARGIN = 24
 class _Window:
     """What stays fixed while a window of t frames is smoothed."""
 
-    evidence: Evidence
+    evidence: LandmarkEvidence | Remembered
     seconds: Float[np.ndarray, " t"]
     sd: Float[np.ndarray, " 58"]
     config: TrackConfig
@@ -52,7 +53,9 @@ class _Window:
         return float(data.double().sum()) + float((precision * self.acceleration(frames) ** 2).sum()) / 2
 
 
-def smooth_frames(evidence: Evidence, frames: Frames, seconds: Float[np.ndarray, " t"], config: TrackConfig) -> Frames:
+def smooth_frames(
+    evidence: LandmarkEvidence | Remembered, frames: Frames, seconds: Float[np.ndarray, " t"], config: TrackConfig
+) -> Frames:
     """The track under the temporal prior, solved in overlapping windows of bounded size."""
     eyes = np.array([name.startswith("eye") for name in ARKIT_NAMES])
     actions = np.where(eyes, config.smooth_eyes_sd, config.smooth_expression_sd)
