@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -29,6 +27,7 @@ from preprocess.orientation import fit_size
 from preprocess.overlay import write_overlay
 from preprocess.pictures import read_mask, read_picture, write_mask, write_picture
 from preprocess.quality import QualityReport, Seen, assess
+from preprocess.stages import Stages, peak_rss_mb
 from preprocess.tracking import Observations, TrackConfig, TrackResult, track_clip, track_torso
 from preprocess.video import VideoInfo, probe, require_length
 from preprocess.workspace import Workspace
@@ -83,7 +82,7 @@ def track(
         Interrupted: Ctrl-C.
         MissingAsset: a model file is not here and can't be fetched.
     """
-    began = time.monotonic()
+    stages = Stages()
     video, output = Path(video), Path(output)
     info = probe(video)
     seconds = info.duration_seconds - config.start_seconds
@@ -91,11 +90,12 @@ def track(
     source_hash = sha256_file(video)
     load_head(config.head)  # a wrong model is refused before the work, not after it
     with Workspace(output, _key(source_hash, config), overwrite) as work:
-        detections = detect_clip(video, info, work, _pass_options(config))
+        with stages.stage("detection"):
+            detections = detect_clip(video, info, work, _pass_options(config))
         report = assess(video.name, _seen(detections), info)
         report.require()
         with one_torch_thread():
-            _finish(work, video, info, source_hash, config, detections, report, began)
+            _finish(work, video, info, source_hash, config, detections, report, stages)
         check_preprocessed(work.path, config.fix_sync)  # loads it: what we would refuse to read is never published
         done = work.publish()
     return CaptureFolder.load(done)
@@ -136,7 +136,7 @@ def _finish(
     config: PreprocessConfig,
     detections: Detections,
     report: QualityReport,
-    began: float,
+    stages: Stages,
 ) -> None:
     """Everything after the pass: track, plate, sound, overlay, and the files that describe them."""
     from avatar.head.calibration import calibrate
@@ -150,30 +150,35 @@ def _finish(
         times - times[0], detections.landmarks_px[use], detections.scores[use], detections.transforms[use], *size
     )
     picture, mask = _readers(work.path, report.start, size)
-    result = track_clip(head, calibrate(head), observations, config.tracking, (picture, mask))
-    chin = observations.landmarks_px[:, :, 1].max(1)
-    torso = track_torso(result.motion, result.camera, chin, picture, mask)
-    result = replace(result, motion=replace(result.motion, torso=torso))
+    with stages.stage("tracking"):
+        result = track_clip(head, calibrate(head), observations, config.tracking, (picture, mask))
+    with stages.stage("shoulders"):
+        chin = observations.landmarks_px[:, :, 1].max(1)
+        torso = track_torso(result.motion, result.camera, chin, picture, mask)
+        result = replace(result, motion=replace(result.motion, torso=torso))
     note("background and sound ...")
-    plate, seen = clean_plate(lambda index: (picture(index), mask(index)), np.flatnonzero(training_span(times)))
-    write_picture(work.path / "background.png", plate)
-    write_mask(work.path / "background_seen.png", seen.astype(np.uint8) * 255)
-    seconds = float(times[-1] - times[0]) + 1 / result.motion.fps
-    wav, warnings = _write_sound(video, work.path, info.start_seconds + float(times[0]), seconds)
+    with stages.stage("background"):
+        plate, seen = clean_plate(lambda index: (picture(index), mask(index)), np.flatnonzero(training_span(times)))
+        write_picture(work.path / "background.png", plate)
+        write_mask(work.path / "background_seen.png", seen.astype(np.uint8) * 255)
+    with stages.stage("sound"):
+        seconds = float(times[-1] - times[0]) + 1 / result.motion.fps
+        wav, warnings = _write_sound(video, work.path, info.start_seconds + float(times[0]), seconds)
     if config.overlay:
-        overlay = work.path / "overlay.mp4"
-        write_overlay(
-            overlay, picture, head, result.neutral, result.motion, result.tracked, observations.landmarks_px,
-            result.camera, wav,
-        )  # fmt: skip
+        with stages.stage("overlay"):
+            write_overlay(
+                work.path / "overlay.mp4", picture, head, result.neutral, result.motion, result.tracked,
+                observations.landmarks_px, result.camera, wav,
+            )  # fmt: skip
     _write_tracks(work.path, result, observations)
     warnings = [*report.warnings, *warnings]
     metrics = {
         **result.metrics,
         "tracked_fraction": float(result.tracked.mean()),
         "face_share": report.face_share,
-        "fps_processed": len(times) / (time.monotonic() - began),
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "fps_processed": len(times) / stages.seconds,
+        "peak_rss_mb": peak_rss_mb(),
+        **stages.metrics,
     }
     source = {
         "name": video.name,

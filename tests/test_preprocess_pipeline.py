@@ -94,6 +94,10 @@ def test_summary_and_what_the_folder_tells(plain):
     assert got["verdict"] == "warn" and any("can be used" in warning for warning in got["warnings"])
     assert 0 < got["reprojection_iod"] < 0.05
     json.dumps(got)
+    measured = plain.info["metrics"]
+    stages = [name.removesuffix("_seconds") for name in measured if name.endswith("_seconds")]
+    assert stages == ["detection", "tracking", "shoulders", "background", "sound", "overlay"]
+    assert all(measured[f"{name}_seconds"] >= 0 and measured[f"{name}_peak_rss_mb"] > 50 for name in stages)
     assert plain.info["source"]["name"] == "télé phone.mp4" and plain.info["source"]["rotation_degrees"] == 90
     assert plain.info["config"]["long_side"] == 256
     assert str(plain.path.parent) not in (plain.path / "capture.json").read_text()
