@@ -28,22 +28,15 @@ class Colours:
 
     def costs(self) -> Float[np.ndarray, "32768 3"]:
         """Negative log likelihood per bin and class, nats, relative to the best class of the bin."""
-        cost = -np.log((1 - _UNKNOWN) * self._shares() + _UNKNOWN / (1 << _BITS))
-        return np.ascontiguousarray((cost - cost.min(0)).T, np.float32)
-
-    def alike(self, one: str, other: str) -> float:
-        """Overlap of two classes' colours, 0 none to 1 the same (Bhattacharyya's coefficient)."""
-        shares = self._shares()
-        return float(np.sqrt(shares[CLASSES.index(one)] * shares[CLASSES.index(other)]).sum())
-
-    def _shares(self) -> Float[np.ndarray, "3 32768"]:
-        """Smoothed histograms that sum to 1."""
         from scipy.ndimage import gaussian_filter
 
         totals = self._counts.sum(1, keepdims=True)
         sure = np.minimum(totals / _ENOUGH, 1)
         known = sure * self._counts / np.maximum(totals, 1) + (1 - sure) / (1 << _BITS)
-        return np.stack([gaussian_filter(row.reshape(32, 32, 32), 1.0, mode="nearest").ravel() for row in known])
+        smooth = np.stack([gaussian_filter(row.reshape(32, 32, 32), 1.0, mode="nearest").ravel() for row in known])
+        likelihood = (1 - _UNKNOWN) * smooth + _UNKNOWN / (1 << _BITS)
+        cost = -np.log(likelihood)
+        return np.ascontiguousarray((cost - cost.min(0)).T, np.float32)
 
 
 def colour_bins(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt16[np.ndarray, "h w"]:

@@ -46,9 +46,6 @@ _REACH_M = 0.08
 _INNER_M = 0.012
 """No hair so near to eyes, brows, nose and lips."""
 _NEVER = 1e3
-_SAME_COLOUR, _BALD = 0.75, np.array([0, 5, 0])
-"""Where the colours on the scalp overlap with the face's so much (people with hair: 0.24 to 0.53 on five clips; bald
-ones: 0.9), hair costs 5 nats more."""
 _HAND = 0.25
 """Skin further from the head than this, in heights of the face, belongs to a hand or an arm."""
 
@@ -156,8 +153,7 @@ class PartLabeller:
         for bins, person, view in samples:
             for name, where in _certain(view, person).items():
                 colours.add(bins, name, where)
-        bald = np.float32(_BALD) * (colours.alike("skin", "hair") > _SAME_COLOUR)
-        costs = colours.costs() + bald
+        costs = colours.costs()
         colours = Colours()
         for bins, person, view in samples:
             found = _labels(costs[bins], person, view)
@@ -165,7 +161,7 @@ class PartLabeller:
             colours.add(bins, "hair", found == NUMBER["hair"])
             dressed = costs[:, _CLOTHES] < costs[:, _SKIN]  # which hands are not
             colours.add(bins, "clothes", (found == NUMBER["torso"]) & dressed[bins])
-        return colours.costs() + bald
+        return colours.costs()
 
 
 def _hair_reach(head: LinearHead, table: LandmarkTable) -> Float[np.ndarray, " v"]:
