@@ -15,6 +15,7 @@ from avatar import __version__
 from avatar.assets import sha256_file
 from avatar.errors import BadInput
 from avatar.head import absolute_name, load_head
+from avatar.memory import peak_rss_mb
 from avatar.progress import note
 from avatar.split import training_span
 from avatar.threads import one_torch_thread
@@ -27,7 +28,7 @@ from preprocess.orientation import fit_size
 from preprocess.overlay import write_overlay
 from preprocess.pictures import read_mask, read_picture, write_mask, write_picture
 from preprocess.quality import QualityReport, Seen, assess
-from preprocess.stages import Stages, peak_rss_mb
+from preprocess.stages import Stages
 from preprocess.tracking import Observations, TrackConfig, TrackResult, track_clip, track_torso
 from preprocess.video import VideoInfo, probe, require_length
 from preprocess.workspace import Workspace

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
-def peak_rss_mb() -> float:
-    """Most memory that this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+from avatar.memory import peak_rss_mb
 
 
 class Stages:

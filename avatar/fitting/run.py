@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import signal
 import threading
@@ -35,6 +34,7 @@ from avatar.fitting.stages import check_budget
 from avatar.fitting.trainer import Trainer
 from avatar.head import load_head
 from avatar.layers import Layers
+from avatar.memory import peak_rss_mb
 from avatar.model import SCHEMA, Avatar, load
 from avatar.progress import note, progress
 from avatar.threads import one_torch_thread
@@ -191,7 +191,7 @@ def _info(trainer: Trainer, capture: Capture) -> dict:
             "validation_psnr": _finite(best.psnr if best else float("nan")),
             "best_step": best.step if best else 0,
             "fit_size": [trainer.frames.camera.width, trainer.frames.camera.height],
-            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "peak_rss_mb": round(peak_rss_mb()),
         },
     }
 
