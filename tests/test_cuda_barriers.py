@@ -55,6 +55,7 @@ def goes_wrong(folder: Path, stem: str, seed: int) -> bool:
     try:
         faulthandler.disable()
         torch.set_num_threads(1)  # the others did not survive the fork
+        torch.use_deterministic_algorithms(True)  # fresh memory must not still hold the right results of the run above
         got = SCENARIOS[stem](SimtLauncher(folder, seed=seed))
         same = all(torch.allclose(a.float(), b.float(), atol=1e-4, rtol=1e-3) for a, b in zip(got, want, strict=True))
         os._exit(0 if same else 1)
@@ -67,7 +68,7 @@ def goes_wrong(folder: Path, stem: str, seed: int) -> bool:
 def test_a_missing_barrier_is_noticed(tmp_path, name, index):
     stem = HEADERS_SHOWN_BY.get(Path(name).stem, Path(name).stem)
     without_barrier(tmp_path / "cuda", name, index)
-    assert any(goes_wrong(tmp_path / "cuda", stem, seed) for seed in range(8))
+    assert any(goes_wrong(tmp_path / "cuda", stem, seed) for seed in (0, 1, 2))
 
 
 def test_one_missing_barrier_is_noticed(tmp_path):
