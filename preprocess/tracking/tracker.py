@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -73,12 +75,16 @@ def track_clip(
     )
     seconds = observations.timestamps_seconds[seen]
     frames = smooth_frames(evidence, frames, seconds, config)
-    if pictures and config.photometric.rounds:
+    pixels = config.photometric
+    if pictures and pixels.rounds:
         found = refine_frames(
             head, neutral, evidence, frames, np.flatnonzero(seen), joint[seen], _camera(person, observations),
-            *pictures, config.photometric,
+            *pictures, pixels,
         )  # fmt: skip
-        frames = smooth_frames(found, found.at, seconds, config)
+        surer = replace(
+            config, smooth_rotation_sd=pixels.smooth_rotation_sd, smooth_translation_sd=pixels.smooth_translation_sd
+        )
+        frames = smooth_frames(found, found.at, seconds, surer)
     return _result(person, frames, targets, observations, identity, neutral, config)
 
 

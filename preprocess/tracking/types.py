@@ -68,6 +68,9 @@ class PhotometricConfig:
     long_side: int = 256
     """Of the pictures that are compared, pixels."""
     blur_px: float = 1.0
+    smooth_rotation_sd: float = 10.0
+    """As in `TrackConfig`, for the track that the pixels gave: it is surer than the landmarks', and bears more."""
+    smooth_translation_sd: float = 1.0
     learn_frames: int = 240
     """Frames, spread over the training part, from which the looks are learned."""
     chunk_frames: int = 32
@@ -119,9 +122,9 @@ class TrackConfig:
     offsets_in_mesh: bool = False
     """Bend the neutral mesh smoothly along the landmark offsets; otherwise they stay inside the tracker. Lids then fit
     closer in the picture, but their depth is a guess: eyeballs may come through them."""
-    smooth_rotation_sd: float = 10.0
+    smooth_rotation_sd: float = 40.0
     """Typical angular acceleration of a head, rad/s^2; smaller is smoother."""
-    smooth_translation_sd: float = 1.0
+    smooth_translation_sd: float = 4.0
     """Typical acceleration of a head, m/s^2."""
     smooth_expression_sd: float = 150.0
     """Typical second derivative of an action, 1/s^2."""
