@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 
 from avatar.head.landmarks import N_LANDMARKS
 from avatar.progress import progress
-from preprocess.capture import frame_path, mask_path
+from preprocess.capture_files import frame_path, mask_path
 from preprocess.landmarks import Detection, Detector
 from preprocess.masks import PersonSegmenter, SteadyMasks
 from preprocess.orientation import fit_size

@@ -21,7 +21,8 @@ from avatar.split import training_span
 from avatar.threads import one_torch_thread
 from preprocess.audio import extract_audio, is_silent, save_features
 from preprocess.background import clean_plate
-from preprocess.capture import SCHEMA, CaptureFolder, frame_path, mask_path, save_info, save_tracks
+from preprocess.capture import CaptureFolder
+from preprocess.capture_files import SCHEMA, frame_path, mask_path, save_info, save_tracks
 from preprocess.checking.run import check_preprocessed
 from preprocess.detection import Detections, PassOptions, detect_clip
 from preprocess.orientation import fit_size

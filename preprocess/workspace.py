@@ -14,7 +14,7 @@ import numpy as np
 from avatar.errors import BadInput, Interrupted, VisavisError
 from avatar.files import cannot_write, check_output_folder, is_disk_error, partial_folder, publish_folder
 from avatar.progress import note
-from preprocess.capture import SCHEMA
+from preprocess.capture_files import SCHEMA
 
 _KEY_FILE = "in_progress.json"
 _NEED = "about 60 KB per frame"

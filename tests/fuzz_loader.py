@@ -53,7 +53,7 @@ def add_sound(capture: Path) -> None:
     from make_video import corner_video, tone
 
     from preprocess.audio import extract_audio, save_features
-    from preprocess.capture import save_info
+    from preprocess.capture_files import save_info
 
     source = corner_video(capture.parent / "sound.mp4", seconds=1, audio=tone(1))
     extract_audio(source, capture / "audio.wav", 0.0, 1.0)

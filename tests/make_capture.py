@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.capture import frame_path, mask_path, save_info, save_tracks
+from preprocess.capture_files import frame_path, mask_path, save_info, save_tracks
 from preprocess.pictures import write_mask, write_picture
 
 T, V, K, WIDTH, HEIGHT = 4, 7, 3, 48, 32

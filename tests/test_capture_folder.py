@@ -15,7 +15,8 @@ from make_capture import HEIGHT, WIDTH, K, T, picture, small_capture, tracks
 
 from avatar.errors import BadInput, FormatMismatch, Interrupted
 from avatar.files import check_output_folder
-from preprocess.capture import SCHEMA, CaptureFolder, frame_path, mask_path, save_tracks
+from preprocess.capture import CaptureFolder
+from preprocess.capture_files import SCHEMA, frame_path, mask_path, save_tracks
 from preprocess.pictures import write_mask, write_picture
 from preprocess.workspace import Workspace
 

@@ -17,7 +17,8 @@ from make_video import corner_video, head_picture, rendered_head_video, tone, wr
 from avatar.assets import find_asset
 from avatar.head.arkit import ARKIT_INDEX
 from preprocess.audio import clip_samples, extract_audio, load_features, read_wav, save_features, write_samples
-from preprocess.capture import CaptureFolder, frame_path, mask_path, save_info, save_tracks
+from preprocess.capture import CaptureFolder
+from preprocess.capture_files import frame_path, mask_path, save_info, save_tracks
 from preprocess.checking import watch as watching
 from preprocess.checking.evidence import Evidence
 from preprocess.checking.judge import judge

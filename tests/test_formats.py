@@ -21,7 +21,8 @@ from avatar.head.arkit import ARKIT_INDEX
 from avatar.rig import posed_vertices
 from avatar.types import Motion
 from preprocess.audio import extract_audio, read_wav
-from preprocess.capture import CaptureFolder, frame_path, mask_path, save_info, save_tracks
+from preprocess.capture import CaptureFolder
+from preprocess.capture_files import frame_path, mask_path, save_info, save_tracks
 from preprocess.formats import LAYOUTS, ReadOptions, export_capture, import_capture
 from preprocess.formats.talking_gaussian import action_units
 from preprocess.pictures import write_mask, write_picture

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from avatar.errors import FormatMismatch
-from preprocess.capture import CaptureFolder, frame_path, mask_path, save_info, save_tracks
+from preprocess.capture import CaptureFolder
+from preprocess.capture_files import frame_path, mask_path, save_info, save_tracks
 from preprocess.masks import SteadyMasks, snapped
 from preprocess.parts import PARTS
 from preprocess.parts.colours import Colours, colour_bins

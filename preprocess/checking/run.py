@@ -14,7 +14,8 @@ from avatar.errors import BadInput
 from avatar.files import write_json
 from avatar.progress import progress
 from preprocess.audio import RATE, read_wav, save_features, write_samples
-from preprocess.capture import CaptureFolder, save_info
+from preprocess.capture import CaptureFolder
+from preprocess.capture_files import save_info
 from preprocess.checking.evidence import Evidence, of_capture
 from preprocess.checking.judge import judge
 from preprocess.checking.pictures import Looks

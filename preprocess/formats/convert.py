@@ -20,7 +20,8 @@ from avatar.threads import one_torch_thread
 from avatar.types import CAPTURE_SCHEMA
 from preprocess.audio import extract_audio, save_features
 from preprocess.background import clean_plate
-from preprocess.capture import CaptureFolder, frame_path, mask_path, save_info, save_tracks
+from preprocess.capture import CaptureFolder
+from preprocess.capture_files import frame_path, mask_path, save_info, save_tracks
 from preprocess.formats import insta, talking_gaussian, vhap
 from preprocess.formats.layout import Clip, Layout, ReadOptions, Track, no_layout
 from preprocess.landmarks import Detector
