@@ -5,21 +5,14 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <thread>
-#include <utility>
 #include <vector>
 
 namespace visavis {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-constexpr float kWorthWaking = 100e-6f;  // seconds of work; another thread takes 10 to 50 us to wake up
-
-float seconds_since(Clock::time_point start) { return std::chrono::duration<float>(Clock::now() - start).count(); }
 
 int default_threads() {
 #ifdef __linux__
@@ -33,23 +26,25 @@ class Pool {
  public:
   int threads = default_threads();
 
-  void run(int tasks, TaskFunction fn, void* context, TaskSeconds& last) {
+  void run(int tasks, TaskFunction fn, void* context) {
     std::unique_lock<std::mutex> exclusive(run_mutex_, std::try_to_lock);
     if (threads == 1 || tasks <= 1 || !exclusive.owns_lock()) {
       for (int i = 0; i < tasks; i++) fn(context, i);
       return;
     }
-    const Clock::time_point start = Clock::now();
-    int mine = 0;  // tasks that this thread did
-    if (last.load(std::memory_order_relaxed) * tasks < kWorthWaking)
-      while (mine < tasks) {
-        fn(context, mine++);
-        if (seconds_since(start) > kWorthWaking) break;  // it grew
-      }
-    const bool shared = mine < tasks;
-    if (shared) mine += share(mine, tasks, fn, context);
-    if (mine) last.store(seconds_since(start) / mine, std::memory_order_relaxed);
-    if (shared) finish();
+    if (workers_.empty()) spawn();
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      fn_ = fn, context_ = context, tasks_ = tasks, error_ = nullptr, open_ = true;
+      next_.store(0, std::memory_order_relaxed);
+      generation_++;
+    }
+    wake_.notify_all();
+    work();
+    std::unique_lock<std::mutex> lock(mutex_);
+    open_ = false;  // a worker that wakes only now finds nothing to do: nobody waits for it
+    done_.wait(lock, [this] { return active_ == 0; });
+    if (error_) std::rethrow_exception(error_);
   }
 
   void resize(int count) {
@@ -67,26 +62,6 @@ class Pool {
   }
 
  private:
-  // Does the tasks from `first` on with the workers; returns how many this thread did. `finish` waits for the others.
-  int share(int first, int tasks, TaskFunction fn, void* context) {
-    if (workers_.empty()) spawn();
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      fn_ = fn, context_ = context, tasks_ = tasks, error_ = nullptr, open_ = true;
-      next_.store(first, std::memory_order_relaxed);
-      generation_++;
-    }
-    wake_.notify_all();
-    return work();
-  }
-
-  void finish() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    open_ = false;  // a worker that wakes only now finds nothing to do: nobody waits for it
-    done_.wait(lock, [this] { return active_ == 0; });
-    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
-  }
-
   void spawn() {
     for (int i = 1; i < threads; i++) workers_.emplace_back([this, seen = generation_] { serve(seen); });
   }
@@ -105,9 +80,8 @@ class Pool {
     }
   }
 
-  int work() {
-    int done = 0;
-    for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_; done++) {
+  void work() {
+    for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;) {
       try {
         fn_(context_, i);
       } catch (...) {
@@ -116,7 +90,6 @@ class Pool {
         next_.store(tasks_, std::memory_order_relaxed);
       }
     }
-    return done;
   }
 
   std::mutex run_mutex_, mutex_;
@@ -151,9 +124,7 @@ Pool& pool() {
 
 }  // namespace
 
-void parallel_for(int tasks, TaskFunction fn, void* context, TaskSeconds& last) {
-  pool().run(tasks, fn, context, last);
-}
+void parallel_for(int tasks, TaskFunction fn, void* context) { pool().run(tasks, fn, context); }
 int get_threads() { return pool().threads; }
 void set_threads(int threads) { pool().resize(std::max(1, threads)); }
 
