@@ -93,11 +93,8 @@ class Layers:
 
     def rig_parts(self) -> tuple[RigHead, RigTorso]:
         """The layers as the rig kernel takes them."""
-        head, torso = (
-            kind(*(getattr(layer, name) for name in kind._fields))
-            for kind, layer in ((RigHead, self.head), (RigTorso, self.torso))
-        )
-        return head, torso  # pyright: ignore[reportReturnType]
+        head, torso = ({f.name: getattr(layer, f.name) for f in fields(layer)} for layer in (self.head, self.torso))
+        return RigHead(**head), RigTorso(**torso)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors under flat names such as `head.means`."""

@@ -118,7 +118,9 @@ class Avatar:
     @cached_property
     def _player(self) -> Player:
         mesh = RigMesh(*(t.numpy() for t in rig_mesh(self.head, self.neutral)))
-        head, torso = (type(part)(*(t.detach().numpy() for t in part)) for part in self.layers.rig_parts())
+        head, torso = (
+            type(part)(*(None if t is None else t.detach().numpy() for t in part)) for part in self.layers.rig_parts()
+        )
         return Player(mesh, head, torso, self.driving.statistics(), self.background, self.camera, self.own_motion)  # pyright: ignore[reportArgumentType]
 
     def render(self, motion: str | Motion = "own", camera: Camera | None = None, frame: int = 0):

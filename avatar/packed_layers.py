@@ -31,6 +31,9 @@ class PackedLayers:
                 self.head.opacity_logits[:, None],
             ),
         ]
+        if head.map_colors is not None:
+            self.head = self.head._replace(colors=head.colors.copy(), map_colors=_without(head.map_colors))
+            self._of_head.append((_packed(head.map_colors, storage), head.colors, self.head.colors))
         self._of_torso = [(_packed(torso.map_means, storage), torso.means, self.torso.means)]
 
     @property
@@ -39,7 +42,7 @@ class PackedLayers:
         return sum(packed.nbytes for packed, _, _ in self._of_head + self._of_torso if packed)
 
     def move(self, features: Float[np.ndarray, " k"], torso_features: Float[np.ndarray, " kt"]) -> None:
-        """Put means and opacities where these features want them.
+        """Put means, opacities and colours where these features want them.
 
         Raises:
             ValueError: a NaN or infinity in the features.

@@ -83,7 +83,8 @@ class Player:
         self.space, self.camera, self.own_motion = space, camera, own_motion
         self._plate = np.ascontiguousarray(plate)
         self._mesh = RigMesh(*(_contiguous(a, name == "faces") for name, a in mesh._asdict().items()))
-        self._head = RigHead(*(_contiguous(a, name == "triangles") for name, a in head._asdict().items()))
+        given = {name: a for name, a in head._asdict().items() if a is not None}
+        self._head = RigHead(**{name: _contiguous(a, name == "triangles") for name, a in given.items()})
         self._torso = RigTorso(*map(_contiguous, torso))
         mesh_counts, head_counts, torso_counts = counts(self._mesh, self._head, self._torso)
         self._check(RigPose(*(np.zeros(s) for s in _pose_shapes(mesh_counts[2], head_counts[1], torso_counts[1]))))
@@ -244,7 +245,8 @@ def load_player(path: str | Path, maps: Maps = "float32") -> Player:
     head_model = _head_arrays(content["head"]["name"], content["head"]["content_hash"])
     try:
         space = Statistics(*(arrays[f"driving.{name}"] for name in Statistics._fields))
-        head = RigHead(*(arrays[f"head.{name}"] for name in RigHead._fields))
+        stored = [name for name in RigHead._fields if f"head.{name}" in arrays or name not in RigHead._field_defaults]
+        head = RigHead(**{name: arrays[f"head.{name}"] for name in stored})
         torso = RigTorso(*(arrays[f"torso.{name}"] for name in RigTorso._fields))
         mesh = RigMesh(arrays["neutral"], *(head_model[name] for name in RigMesh._fields[1:]))
         plate = arrays["background"]
@@ -275,7 +277,7 @@ def _pose_shapes(expressions: int, features: int, torso_features: int) -> list[t
 
 def _shapes_only(part: Any) -> Any:
     """The same shapes, without memory: what later poses are checked against."""
-    return type(part)(*(np.broadcast_to(np.float32(0), array.shape) for array in part))
+    return type(part)(*(None if array is None else np.broadcast_to(np.float32(0), array.shape) for array in part))
 
 
 def _contiguous(array: np.ndarray, integers: bool = False) -> np.ndarray:

@@ -70,6 +70,8 @@ class RigHead(NamedTuple):
     """(n,) share of the offset that keeps its direction in the world; no gradient."""
     hang_axes: Array
     """(n, 3, 3) local to world axes of that share; no gradient."""
+    map_colors: Array | None = None
+    """(n, 3, k) added to `colors` per unit of a feature; None: colours stay as they are."""
 
 
 class RigTorso(NamedTuple):
@@ -84,9 +86,9 @@ class RigTorso(NamedTuple):
     """(n, 3, kt)"""
 
 
-def addresses(arrays: tuple[Array, ...]) -> list[int]:
-    """Where the arrays lie."""
-    return [a.data_ptr() if hasattr(a, "data_ptr") else a.ctypes.data for a in arrays]
+def addresses(arrays: tuple[Array | None, ...]) -> list[int]:
+    """Where the arrays lie; 0 for those that are None."""
+    return [0 if a is None else a.data_ptr() if hasattr(a, "data_ptr") else a.ctypes.data for a in arrays]
 
 
 def counts(mesh: RigMesh, head: RigHead, torso: RigTorso) -> tuple[list[int], list[int], list[int]]:
@@ -99,7 +101,7 @@ def counts(mesh: RigMesh, head: RigHead, torso: RigTorso) -> tuple[list[int], li
 
 
 def shapes(mesh: RigMesh, head: RigHead, torso: RigTorso, pose: RigPose) -> dict[str, tuple[Array, tuple]]:
-    """Every array by name with the shape that it must have."""
+    """Every array by name with the shape that it must have; none for an optional one that is None."""
     v, f, m = (_length(mesh.neutral), _length(mesh.faces), _length(mesh.expression_basis))
     n, nt = _length(head.triangles), _length(torso.means)
     k, kt = _length(pose.features), _length(pose.torso_features)
@@ -109,7 +111,7 @@ def shapes(mesh: RigMesh, head: RigHead, torso: RigTorso, pose: RigPose) -> dict
             neutral=(v, 3), expression_basis=(m, v, 3), faces=(f, 3), joint_regressor=(4, v), skin_weights=(v, 4)
         ),
         "head": dict(triangles=(n,), barycentrics=(n, 3), map_means=(n, 3, k), map_opacities=(n, k), hang=(n,))
-        | {"hang_axes": (n, 3, 3)}
+        | {"hang_axes": (n, 3, 3), "map_colors": (n, 3, k)}
         | {name: (n, *rest) for name, rest in gaussians.items()},
         "torso": {"map_means": (nt, 3, kt)} | {name: (nt, *rest) for name, rest in gaussians.items()},
         "pose": dict(
@@ -122,6 +124,7 @@ def shapes(mesh: RigMesh, head: RigHead, torso: RigTorso, pose: RigPose) -> dict
         f"{part}.{name}": (array, want[part][name])
         for part, values in parts.items()
         for name, array in values._asdict().items()
+        if array is not None or name not in values._field_defaults
     }
 
 

@@ -131,7 +131,8 @@ def _rig(draw: Draw) -> dict[str, Any]:
     pose = RigPose(draw.share(m), draw.floats(4, 3), place[:3, :3], place[:3, 3].clone(), draw.floats(k),
                    draw.floats(kt), draw.floats(3, scale=0.1))  # fmt: skip
     head = RigHead(triangles=draw.indices(f, n), barycentrics=draw.share(n, 3), map_opacities=draw.floats(n, k),
-                   hang=draw.share(n), hang_axes=draw.floats(n, 3, 3).detach(), **gaussians(n, k))  # fmt: skip
+                   hang=draw.share(n), hang_axes=draw.floats(n, 3, 3).detach(), **gaussians(n, k),
+                   map_colors=draw.floats(n, 3, k, scale=0.1) if draw.chance(0.4) else None)  # fmt: skip
     return {"mesh": mesh, "pose": pose, "head": head, "torso": RigTorso(**gaussians(torso, kt))}
 
 
@@ -140,7 +141,7 @@ def rig(draw: Draw) -> Call:
 
 
 def _detached(part: Any) -> Any:
-    return type(part)(*(t.detach() for t in part))
+    return type(part)(*(None if t is None else t.detach() for t in part))
 
 
 def fit_step(draw: Draw) -> Call:
@@ -155,6 +156,7 @@ def fit_step(draw: Draw) -> Call:
         0.2,
         0.05,
     )
+    learned = len(HEAD_LEARNED) + (head.map_colors is not None) + len(RigTorso._fields)
     arguments = {
         "view": [width, height, draw.number(width), draw.number(width), draw.number(width / 2), height / 2],
         "T_camera_world": np.asarray(_pose(draw)),
@@ -164,7 +166,7 @@ def fit_step(draw: Draw) -> Call:
         "head": head,
         "torso": torso,
         "moments": ops.AdamMoments.zeros(head, torso),
-        "rates": [abs(draw.number(1e-3)) for _ in range(len(HEAD_LEARNED) + len(RigTorso._fields))],
+        "rates": [abs(draw.number(1e-3)) for _ in range(learned)],
         "count": draw.rng.randint(1, 9),
         "target": target,
         "delta": draw.floats(6 + len(parts["pose"].expression), scale=0.01),
@@ -228,7 +230,7 @@ def packed(draw: Draw) -> Call:
 
 
 def playback(draw: Draw) -> Call:
-    parts = {name: type(p)(*(t.detach().numpy() for t in p)) for name, p in _rig(draw).items()}
+    parts = {name: type(p)(*(None if t is None else t.detach().numpy() for t in p)) for name, p in _rig(draw).items()}
     pose, frames = parts["pose"], draw.rng.randint(1, 3)
     width, height, model = draw.size(70, 1), draw.size(70, 1), draw.rng.choice(CAMERA_MODELS)
 

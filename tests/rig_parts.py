@@ -7,8 +7,9 @@ import torch
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso
 
 
-def rig_parts(n: int = 1500, n_torso: int = 300, k: int = 16, kt: int = 12, seed: int = 0):
-    """(mesh, pose, head, torso) with every part in use: joints turn, hair hangs, maps act, the torso moves."""
+def rig_parts(n: int = 1500, n_torso: int = 300, k: int = 16, kt: int = 12, seed: int = 0, *, color_map: bool = False):
+    """(mesh, pose, head, torso) with every part in use: joints turn, hair hangs, maps act (that of colours if asked
+    for), the torso moves."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
@@ -54,4 +55,6 @@ def rig_parts(n: int = 1500, n_torso: int = 300, k: int = 16, kt: int = 12, seed
         colors=torch.rand(n_torso, 3, generator=generator),
         map_means=normal(n_torso, 3, kt, scale=0.1),
     )
+    if color_map:
+        head = head._replace(map_colors=normal(n, 3, k, scale=0.1))
     return mesh, pose, head, torso

@@ -71,7 +71,7 @@ def compare(launcher: SimtLauncher) -> list[Tensor]:
 
 def pose(launcher: SimtLauncher) -> list[Tensor]:
     """Mesh, riders, and riders drawn, forward and backward."""
-    mesh, one, head, torso = rig_parts(200, 50, k=9, kt=11)
+    mesh, one, head, torso = rig_parts(200, 50, k=9, kt=11, color_map=True)
     poses = type(one)(*(torch.stack([t, t]) for t in one))
     leaves = [t.requires_grad_() for t in (poses.expression, poses.rotation, poses.translation)]
     moves = rigs.joint_moves(poses.joints, mesh.joint_regressor @ mesh.neutral).requires_grad_()

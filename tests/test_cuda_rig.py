@@ -27,9 +27,9 @@ def posed(parts, b: int) -> RigPose:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("k", [16, 1, 19])
-def test_rig_matches_float64_reference_and_cpu_kernels(seed, k):
-    parts = rig_parts(300, 70, k=k, kt=k + 2)
+@pytest.mark.parametrize(("k", "color_map"), [(16, False), (16, True), (1, False), (19, True)])
+def test_rig_matches_float64_reference_and_cpu_kernels(seed, k, color_map):
+    parts = rig_parts(300, 70, k=k, kt=k + 2, color_map=color_map)
     want, cpu = with_gradients(reference, torch.float64, parts), with_gradients(ops, torch.float32, parts)
     for name, got in with_gradients(gpu(seed), torch.float32, parts).items():
         # Crumpled triangles of any shape: the frames of slivers are badly conditioned.
@@ -46,9 +46,9 @@ def test_joint_moves_are_smooth_at_rest():
         assert relative(got[name], want[name]) < 1e-4, name
 
 
-def head_on_screen(b: int):
+def head_on_screen(b: int, *, color_map: bool = False):
     """Parts whose Gaussians fill a small image, b poses, and a camera table."""
-    mesh, pose, head, torso = rig_parts(250, 60)
+    mesh, pose, head, torso = rig_parts(250, 60, color_map=color_map)
     pose = pose._replace(translation=torch.tensor([0.0, 0, 9]), torso=torch.tensor([0.3, -0.2, 0.4]))
     head = head._replace(log_scales=head.log_scales + 1)
     torso = torso._replace(means=torso.means + torch.tensor([0.0, 0, 9]), log_scales=torso.log_scales + 1)
@@ -58,16 +58,16 @@ def head_on_screen(b: int):
     return parts, posed(parts, b), torch.tensor(rows)
 
 
-@pytest.mark.parametrize("seed", [0, 5])
-def test_drawing_a_rig_is_rigging_and_then_drawing(seed):
+@pytest.mark.parametrize(("seed", "color_map"), [(0, False), (5, True)])
+def test_drawing_a_rig_is_rigging_and_then_drawing(seed, color_map):
     b, size = 2, dict(width=40, height=30)
-    parts, poses, cameras = head_on_screen(b)
+    parts, poses, cameras = head_on_screen(b, color_map=color_map)
     mesh, _, head, torso = parts
     inputs = [cast(p, torch.float32) for p in (poses, head, torso)]
     cameras.requires_grad_()
     *images, flags = gpu(seed).draw_rig(mesh, *inputs, cameras, **size)
     assert flags[0].min() > 0 and not flags[1].any()
-    learned = [t for p in inputs for name, t in p._asdict().items() if name not in FIXED]
+    learned = [t for p in inputs for name, t in p._asdict().items() if name not in FIXED and t is not None]
     got = pull(tuple(images), [*learned, cameras])
     exact = [cast(p, torch.float64) for p in (poses, head, torso)]
     mesh64 = cast(mesh, torch.float64, learn=False)
@@ -82,8 +82,8 @@ def test_drawing_a_rig_is_rigging_and_then_drawing(seed):
     stacked = tuple(torch.stack(i) for i in zip(*drawn, strict=True))
     for image, twin in zip(images, stacked, strict=True):
         assert relative(image, twin) < 1e-5
-    learned64 = [t for p in exact for name, t in p._asdict().items() if name not in FIXED]
-    names = [name for p in inputs for name in p._asdict() if name not in FIXED]
+    learned64 = [t for p in exact for name, t in p._asdict().items() if name not in FIXED and t is not None]
+    names = [name for p in inputs for name, t in p._asdict().items() if name not in FIXED and t is not None]
     for name, gradient, twin in zip([*names, "cameras"], got, pull(stacked, [*learned64, table]), strict=True):
         assert relative(gradient, twin) < 1e-3, name
 
@@ -97,9 +97,9 @@ def test_flags_tell_of_overflow_and_of_spoilt_gaussians():
     assert all(torch.isfinite(i).all() for i in images)
 
 
-@pytest.mark.parametrize("field", ["means", "map_opacities", "log_scales", "colors"])
+@pytest.mark.parametrize("field", ["means", "map_opacities", "log_scales", "colors", "map_colors"])
 def test_non_finite_input_is_refused(field):
-    mesh, pose, head, torso = rig_parts(50, 20)
+    mesh, pose, head, torso = rig_parts(50, 20, color_map=True)
     spoiled = getattr(head, field).clone()
     spoiled.view(-1)[-1] = float("-inf")
     with pytest.raises(ValueError, match="1 of 70 Gaussians hold a NaN or infinity"):

@@ -36,13 +36,24 @@ def target(kind: str, seed: int = 0) -> ops.FitTarget:
     return ops.FitTarget(rgba, covered, behind, SSIM_WEIGHT, MASK_WEIGHT)
 
 
+def scene(n: int, color_map: bool):
+    """(mesh, pose, head, torso), then what is learned and its rates."""
+    mesh, pose, head, torso = rigged_head(n)
+    first, rates = [getattr(head, x) for x in HEAD_LEARNED], list(RATES)
+    if color_map:
+        noise = torch.randn(*head.map_means.shape, generator=torch.Generator().manual_seed(5))
+        head = head._replace(map_colors=0.02 * noise)
+        first.append(head.map_colors)
+        rates.insert(len(HEAD_LEARNED), 4e-3)
+    return mesh, pose, head, torso, first + list(torso), rates
+
+
 class Torch:
     """One fit made of single operations."""
 
-    def __init__(self, n: int):
-        self.mesh, self.pose, self.head, self.torso = rigged_head(n)
-        self.learned = [getattr(self.head, x) for x in HEAD_LEARNED] + list(self.torso)
-        groups = [{"params": [t.requires_grad_()], "lr": r} for t, r in zip(self.learned, RATES, strict=True)]
+    def __init__(self, n: int, color_map: bool = False):
+        self.mesh, self.pose, self.head, self.torso, self.learned, rates = scene(n, color_map)
+        groups = [{"params": [t.requires_grad_()], "lr": r} for t, r in zip(self.learned, rates, strict=True)]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self.norms = torch.zeros(len(self.head.means))
 
@@ -71,9 +82,8 @@ class Torch:
 
 
 class Native:
-    def __init__(self, n: int):
-        mesh, pose, self.head, self.torso = rigged_head(n)
-        self.learned = [getattr(self.head, x) for x in HEAD_LEARNED] + list(self.torso)
+    def __init__(self, n: int, color_map: bool = False):
+        mesh, pose, self.head, self.torso, self.learned, self.rates = scene(n, color_map)
         self.moments = ops.AdamMoments.zeros(self.head, self.torso)
         self.norms = torch.zeros(len(self.head.means))
         self.count = 0
@@ -82,8 +92,9 @@ class Native:
     def step(self, want: ops.FitTarget, delta: Tensor) -> tuple[float, float, Tensor]:
         self.count += 1
         outcome = self.native.run(
-            0, self.head, self.torso, self.moments, RATES, self.count, want, delta, self.norms, want_delta_gradient=True
-        )
+            0, self.head, self.torso, self.moments, self.rates, self.count, want, delta, self.norms,
+            want_delta_gradient=True,
+        )  # fmt: skip
         return outcome.loss, outcome.mean_squared_error, outcome.delta_gradient
 
 
@@ -98,9 +109,10 @@ def relative(got: Tensor, want: Tensor) -> float:
 
 @pytest.mark.parametrize("lanes", backends.native().available_lanes())
 @pytest.mark.parametrize("kind", ["plate", "backdrop", "plate, covered", "backdrop, covered"])
-def test_one_step_equals_single_operations(kind, lanes):
+@pytest.mark.parametrize("color_map", [False, True])
+def test_one_step_equals_single_operations(kind, lanes, color_map):
     backends.native().set_lanes(lanes)
-    one, other = Torch(3000), Native(3000)
+    one, other = Torch(3000, color_map), Native(3000, color_map)
     want = one.step(target(kind), small_delta())
     got = other.step(target(kind), small_delta())
     assert got[0] == pytest.approx(want[0], rel=1e-5)
@@ -108,8 +120,9 @@ def test_one_step_equals_single_operations(kind, lanes):
     assert relative(got[2], want[2]) < 1e-4
     assert relative(other.norms, one.norms) < 1e-4
     moments = other.moments
+    names = [*NAMES[: len(HEAD_LEARNED)], *["head.map_colors"] * color_map, *NAMES[len(HEAD_LEARNED) :]]
     for name, tensor, first, second in zip(
-        NAMES, one.learned, moments.head_first + moments.torso_first, moments.head_second + moments.torso_second,
+        names, one.learned, moments.head_first + moments.torso_first, moments.head_second + moments.torso_second,
         strict=True,
     ):  # fmt: skip
         state = one.optimizer.state[tensor]
@@ -133,7 +146,7 @@ def test_a_step_does_not_depend_on_threads():
     results = []
     for threads in (1, 2, 4):
         ops.set_threads(threads)
-        fit = Native(6000)
+        fit = Native(6000, color_map=True)
         found = [fit.step(target("plate, covered"), small_delta()) for _ in range(3)]
         results.append([torch.tensor(f[:2], dtype=torch.float64) for f in found] + [f[2] for f in found] + fit.learned)
     for other in results[1:]:

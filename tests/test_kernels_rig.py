@@ -16,7 +16,8 @@ FIXED = {"triangles", "barycentrics", "hang", "hang_axes", "faces"}
 
 def cast(part, dtype: torch.dtype, learn: bool = True):
     """The part in another precision, its learned tensors as leaves."""
-    tensors = {k: t.to(dtype) if t.is_floating_point() else t for k, t in part._asdict().items()}
+    given = {k: t for k, t in part._asdict().items() if t is not None}
+    tensors = {k: t.to(dtype) if t.is_floating_point() else t for k, t in given.items()}
     return type(part)(**{k: t.requires_grad_() if learn and k not in FIXED else t for k, t in tensors.items()})
 
 
@@ -31,7 +32,7 @@ def with_gradients(backend, dtype: torch.dtype, parts) -> dict[str, Tensor]:
         f"{part}.{k}": t
         for part, tensors in zip(names, moving, strict=True)
         for k, t in tensors._asdict().items()
-        if k not in FIXED
+        if k not in FIXED and t is not None
     }
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     return dict(zip(OUTPUTS, outputs, strict=True)) | dict(zip(leaves, gradients, strict=True))
@@ -42,10 +43,11 @@ def relative(got: Tensor, want: Tensor) -> float:
 
 
 @pytest.mark.parametrize("lanes", LANES)
+@pytest.mark.parametrize("color_map", [False, True])
 @pytest.mark.parametrize("k", [16, 1, 11])
-def test_rig_matches_float64_reference(lanes, k):
+def test_rig_matches_float64_reference(lanes, k, color_map):
     backends.native().set_lanes(lanes)
-    parts = rig_parts(k=k, kt=k + 2)
+    parts = rig_parts(k=k, kt=k + 2, color_map=color_map)
     want = with_gradients(reference, torch.float64, parts)
     for name, got in with_gradients(ops, torch.float32, parts).items():
         # Crumpled triangles of any shape: the frames of slivers are badly conditioned.
@@ -53,17 +55,29 @@ def test_rig_matches_float64_reference(lanes, k):
 
 
 def test_reference_passes_gradcheck():
-    mesh, *moving = (cast(part, torch.float64, learn=i > 0) for i, part in enumerate(rig_parts(3, 2, k=2, kt=2)))
-    pose, head, torso = moving
+    parts = rig_parts(3, 2, k=2, kt=2, color_map=True)
+    mesh, pose, head, torso = (cast(part, torch.float64, learn=i > 0) for i, part in enumerate(parts))
 
-    def run(*values):
-        return reference.rig(mesh, type(pose)(*values), head, torso)
+    def run(map_colors, *values):
+        return reference.rig(mesh, type(pose)(*values), head._replace(map_colors=map_colors), torso)
 
-    assert torch.autograd.gradcheck(run, tuple(pose), eps=1e-6, atol=1e-4)
+    assert torch.autograd.gradcheck(run, (head.map_colors, *pose), eps=1e-6, atol=1e-4)
+
+
+def test_a_map_of_colors_changes_colors_only():
+    mesh, pose, head, torso = rig_parts(color_map=True)
+    plain = ops.rig(mesh, pose, head._replace(map_colors=None), torso)
+    for resting in (pose._replace(features=torch.zeros(16)), pose):
+        *placed, colors = ops.rig(mesh, resting, head, torso)
+        *same, _ = ops.rig(mesh, resting, head._replace(map_colors=None), torso)
+        assert all(torch.equal(a, b) for a, b in zip(placed, same, strict=True))
+        moved = head.map_colors @ resting.features
+        torch.testing.assert_close(colors[: len(head.means)], head.colors + moved, atol=1e-5, rtol=0)
+        assert torch.equal(colors[len(head.means) :], plain[4][len(head.means) :])
 
 
 def test_rig_does_not_depend_on_threads():
-    parts = rig_parts(9000, 2000)
+    parts = rig_parts(9000, 2000, color_map=True)
     results = []
     for count in (1, 2, 4):
         ops.set_threads(count)
@@ -123,7 +137,7 @@ def test_few_or_no_gaussians(n, n_torso):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("backend", [ops, reference])
 def test_non_finite_input_is_refused(backend, value):
-    mesh, pose, head, torso = rig_parts(50, 20)
+    mesh, pose, head, torso = rig_parts(50, 20, color_map=True)
     for part in (pose, head, torso):
         for name, tensor in part._asdict().items():
             if not tensor.is_floating_point() or name == "hang_axes":  # axes count only where hair hangs
@@ -157,6 +171,10 @@ def test_wrong_input_is_explained():
     mesh, pose, head, torso = rig_parts(50)
     with pytest.raises(ValueError, match=r"head.map_means: expected shape \(50, 3, 15\), got \(50, 3, 16\)"):
         ops.rig(mesh, pose._replace(features=torch.zeros(15)), head, torso)
+    with pytest.raises(ValueError, match=r"head.map_colors: expected shape \(50, 3, 16\), got \(50, 16\)"):
+        ops.rig(mesh, pose, head._replace(map_colors=head.map_opacities), torso)
+    with pytest.raises(TypeError, match="head.map_means: expected a torch.Tensor, got NoneType"):
+        ops.rig(mesh, pose, head._replace(map_means=None), torso)
     with pytest.raises(TypeError, match="head.triangles: expected torch.int32"):
         ops.rig(mesh, pose, head._replace(triangles=head.triangles.long()), torso)
     with pytest.raises(TypeError, match="torso.colors: expected a torch.Tensor, got list"):

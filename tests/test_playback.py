@@ -100,6 +100,21 @@ def test_packed_maps_play_nearly_the_same(tiny_avatar, player, maps, bytes_each,
     assert small._packed.nbytes < maps_size * (bytes_each + 1) / 4
 
 
+@pytest.mark.parametrize(("maps", "levels"), [("float32", 0), ("half", 1), ("int8", 3)])
+def test_a_map_of_colors_plays_as_the_colors_it_gives(player, maps, levels):
+    head, driven, index = player._head, player.prepare(player.own_motion), 7
+    by_feature = np.random.default_rng(0).normal(0, 0.02, head.map_means.shape).astype(np.float32)
+
+    def picture(head, maps: str) -> np.ndarray:
+        parts = (player._mesh, head, player._torso, player.space, player._plate, player.camera, player.own_motion)
+        return Player(*parts, maps).frame(driven, index).astype(int)
+
+    moved = picture(head._replace(colors=head.colors + by_feature @ driven.features[index]), maps)
+    got = picture(head._replace(map_colors=by_feature), maps)
+    assert np.abs(got - moved).max() <= levels + 1  # sums in another order
+    assert np.abs(got - picture(head, maps)).max() > 10
+
+
 def test_foreign_motion_is_driven_the_same_way(tiny_avatar, player):
     motion = talking_motion(40, seed=3)
     prepared, driven = tiny_avatar.prepare(motion, foreign=True), player.prepare(motion, foreign=True)

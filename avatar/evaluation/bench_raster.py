@@ -99,7 +99,8 @@ def _ssim_case(name: str, size: int) -> Case:
 
 def _learned(part: Part) -> Part:
     """The same tensors as leaves of a graph."""
-    return type(part)(*(t.clone().requires_grad_(t.is_floating_point()) for t in part))
+    given = {name: t for name, t in part._asdict().items() if t is not None}
+    return type(part)(**{name: t.clone().requires_grad_(t.is_floating_point()) for name, t in given.items()})
 
 
 def _rig_case(name: str, n: int) -> Case:
@@ -111,7 +112,7 @@ def _rig_case(name: str, n: int) -> Case:
 def _rig_both_ways_case(name: str, n: int) -> Case:
     mesh, pose, head, torso = rigged_head(n)
     learned = (_learned(pose), _learned(head), _learned(torso))
-    leaves = [t for part in learned for t in part if t.requires_grad]
+    leaves = [t for part in learned for t in part if t is not None and t.requires_grad]
     generator = torch.Generator().manual_seed(3)
     slopes = [torch.randn(n, *rest, generator=generator) for rest in ((3,), (4,), (3,), (), (3,))]
 

@@ -62,6 +62,18 @@ VISAVIS_INLINE void read_block(const RigSet& s, int first, int end, Block& b) {
   }
 }
 
+VISAVIS_INLINE void write_colors(const RigSet& s, const Block& b, float* out) {
+  const int64_t row = b.first;
+  const int values = 3 * b.count;
+  const float* colors = s.tensors.colors + 3 * row;
+  if (!s.tensors.map_colors) {
+    memcpy(out, colors, sizeof(float) * values);
+    return;
+  }
+  dot_rows(s.tensors.map_colors + 3 * row * s.k, 3 * (s.n - row) * s.k, values, s.k, s.features, out);
+  for (int i = 0; i < values; i++) out[i] += colors[i];
+}
+
 VISAVIS_INLINE const RigTriangle& frame_of(const RigSet& s, int i) {
   return s.frames[s.triangles ? s.triangles[i] : 0];
 }
@@ -134,7 +146,7 @@ int rig_gaussians(const RigView& f, int chunk) {
     apply(s.tensors.log_scales + 3 * (int64_t)first, 3 * b.count, f.world.scales + 3 * at,
           [](vf x) { return exp_or_nan(x); });
     apply(b.logits, b.count, f.world.opacities + at, [](vf x) { return sigmoid_or_nan(x); });
-    memcpy(f.world.colors + 3 * at, s.tensors.colors + 3 * (int64_t)first, sizeof(float) * 3 * b.count);
+    write_colors(s, b, f.world.colors + 3 * at);
     bad += count_bad(f.world, at, b.count);
   }
   return bad;
@@ -189,13 +201,15 @@ VISAVIS_INLINE void add_rows(const float* rows, const float* values, int count, 
 VISAVIS_INLINE RigTensors rows_from(const RigTensors& t, int64_t row, int k) {
   return {t.means + 3 * row,     t.quats + 4 * row,         t.log_scales + 3 * row,
           t.opacity_logits + row, t.colors + 3 * row,       t.map_means + 3 * row * k,
-          t.map_opacities ? t.map_opacities + row * k : nullptr};
+          t.map_opacities ? t.map_opacities + row * k : nullptr,
+          t.map_colors ? t.map_colors + 3 * row * k : nullptr};
 }
 
 // Room for the gradients of one block.
 VISAVIS_INLINE RigTensors scratch_tensors(float* p, int k) {
   const int n = kRigBlock;
-  return {p, p + 3 * n, p + 7 * n, p + 10 * n, p + 11 * n, p + 14 * n, p + (14 + 3 * k) * n};
+  return {p,          p + 3 * n,  p + 7 * n,           p + 10 * n,
+          p + 11 * n, p + 14 * n, p + (14 + 3 * k) * n, p + (14 + 4 * k) * n};
 }
 
 // Moves a block's parameters.
@@ -213,6 +227,7 @@ VISAVIS_INLINE void optimise(const RigSet& s, int64_t row, int count, const RigT
   move(&RigTensors::colors, 3, s.rates->colors);
   move(&RigTensors::map_means, 3 * s.k, s.rates->map_means);
   move(&RigTensors::map_opacities, s.k, s.rates->map_opacities);
+  move(&RigTensors::map_colors, 3 * s.k, s.rates->map_colors);
 }
 
 // All gradients of a block's tensors.
@@ -228,12 +243,13 @@ VISAVIS_INLINE void block_backward(const RigView& f, const RigSet& s, const Bloc
   memcpy(out.colors, f.world_gradients.colors + 3 * at, sizeof(float) * 3 * b.count);
   outer_rows(out.means, 3 * b.count, s.k, s.features, out.map_means);
   if (s.tensors.map_opacities) outer_rows(out.opacity_logits, b.count, s.k, s.features, out.map_opacities);
+  if (s.tensors.map_colors) outer_rows(out.colors, 3 * b.count, s.k, s.features, out.map_colors);
 }
 
 }  // namespace
 
 int64_t rig_scratch(const RigView& f) {
-  return (int64_t)kRigBlock * (14 + 4 * imax(f.sets[0].k, f.sets[1].k));
+  return (int64_t)kRigBlock * (14 + 7 * imax(f.sets[0].k, f.sets[1].k));
 }
 
 void rig_gaussians_backward(const RigView& f, int chunk, float* scratch) {
@@ -250,6 +266,7 @@ void rig_gaussians_backward(const RigView& f, int chunk, float* scratch) {
       const RigTensors rows = rows_from(s.tensors, first, s.k);
       add_rows(rows.map_means, out.means, 3 * b.count, s.k, sums);
       if (rows.map_opacities) add_rows(rows.map_opacities, out.opacity_logits, b.count, s.k, sums);
+      if (rows.map_colors) add_rows(rows.map_colors, out.colors, 3 * b.count, s.k, sums);
     }
     if (s.gradient_norms)
       for (int i = 0; i < b.count; i++) {

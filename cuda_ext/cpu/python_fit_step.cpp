@@ -9,7 +9,7 @@ namespace nb = nanobind;
 namespace visavis {
 namespace {
 
-constexpr int kHeadTensors = 7, kTorsoTensors = 6;
+constexpr int kHeadTensors = 8, kTorsoTensors = 6;
 
 struct AdamArguments {
   std::array<Address, kHeadTensors> head_first, head_second;
@@ -20,7 +20,7 @@ struct AdamArguments {
 RigRates rig_rates(const AdamArguments& a, int first, int count) {
   maths::AdamRates<float> r[kHeadTensors] = {};
   for (int i = 0; i < count; i++) r[i] = adam_rates(a.numbers[first + i]);
-  return {r[0], r[1], r[2], r[3], r[4], r[5], r[6]};
+  return {r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7]};
 }
 
 std::tuple<double, double, int64_t> run(
@@ -60,7 +60,7 @@ void register_fit_step(nb::module_& m) {
       .def(
           "run",
           [](FitStep& step, std::array<Address, 5> mesh, std::array<int, 3> mesh_counts, std::array<Address, 7> pose,
-             std::array<Address, 11> head, std::array<int, 2> head_counts, std::array<Address, 6> torso,
+             std::array<Address, 12> head, std::array<int, 2> head_counts, std::array<Address, 6> torso,
              std::array<int, 2> torso_counts, std::array<Address, kHeadTensors> head_first,
              std::array<Address, kHeadTensors> head_second, std::array<Address, kTorsoTensors> torso_first,
              std::array<Address, kTorsoTensors> torso_second, std::array<AdamNumbers, kHeadTensors + kTorsoTensors> numbers,

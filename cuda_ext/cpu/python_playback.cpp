@@ -17,7 +17,7 @@ constexpr int kBandRows = 16;
 // Row of motion in, a picture per camera out. Mesh and layers were checked when it was made, and belong to Python.
 class Playback {
  public:
-  Playback(std::array<Address, 5> mesh, std::array<int, 3> mesh_counts, std::array<Address, 11> head,
+  Playback(std::array<Address, 5> mesh, std::array<int, 3> mesh_counts, std::array<Address, 12> head,
            std::array<int, 2> head_counts, std::array<Address, 6> torso, std::array<int, 2> torso_counts)
       : mesh_{mesh, mesh_counts}, head_{head, head_counts}, torso_{torso, torso_counts} {
     RigView v{};
@@ -62,7 +62,7 @@ class Playback {
 
 void register_playback(nb::module_& m) {
   nb::class_<Playback>(m, "Playback")
-      .def(nb::init<std::array<Address, 5>, std::array<int, 3>, std::array<Address, 11>, std::array<int, 2>,
+      .def(nb::init<std::array<Address, 5>, std::array<int, 3>, std::array<Address, 12>, std::array<int, 2>,
                     std::array<Address, 6>, std::array<int, 2>>(),
            nb::arg("mesh"), nb::arg("mesh_counts"), nb::arg("head"), nb::arg("head_counts"), nb::arg("torso"),
            nb::arg("torso_counts"))

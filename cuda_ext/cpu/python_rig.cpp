@@ -24,7 +24,7 @@ class Rig {
 
   // `pose_gradient` as the pose, but gradients; a rotation or torso of 0 means that nobody asks for the head's part or
   // for the features' part. (Empty tensors, as those of no blendshapes, have the address 0 too.)
-  void backward(std::array<Address, 5> world_gradients, std::array<Address, 7> head, std::array<Address, 6> torso,
+  void backward(std::array<Address, 5> world_gradients, std::array<Address, 8> head, std::array<Address, 6> torso,
                 std::array<Address, 7> pose_gradient) {
     RigView& v = state_.view;
     v.world_gradients = world_of(world_gradients);
@@ -50,7 +50,7 @@ void register_rig(nb::module_& m) {
       .def(
           "forward",
           [](Rig& rig, const std::array<Address, 5>& mesh, std::array<int, 3> mesh_counts, std::array<Address, 7> pose,
-             std::array<Address, 11> head, std::array<int, 2> head_counts, std::array<Address, 6> torso,
+             std::array<Address, 12> head, std::array<int, 2> head_counts, std::array<Address, 6> torso,
              std::array<int, 2> torso_counts, std::array<Address, 5> world) {
             rig.forward({mesh, mesh_counts}, {pose}, {head, head_counts}, {torso, torso_counts}, world);
           },

@@ -118,6 +118,19 @@ struct RiderGradients {
 
 __device__ __forceinline__ void put(float* at, float value, bool add) { *at = add ? *at + value : value; }
 
+// Adds each lane's value(j) to sums[j], for all j < k.
+template <class F>
+__device__ __forceinline__ void add_over_warp(float* sums, int k, const F& value) {
+  const int lane = lane_index();
+  for (int start = 0; start < k; start += 16) {
+    float values[16];
+#pragma unroll
+    for (int l = 0; l < 16; l++) values[l] = start + l < k ? value(start + l) : 0.f;
+    const float sum = warp_sums(values);
+    if (lane < 16 && start + lane < k) atomicAdd(sums + start + lane, sum);
+  }
+}
+
 __device__ __forceinline__ void frame_backward(const Rider& r, const RiderGradients& out, const Posed& o,
                                                const PosedGradient& g, int i, int frame, bool inside) {
   float torque[3], twist[3];
@@ -175,18 +188,10 @@ __device__ __forceinline__ void pose_backward(const Rider& r, const RiderGradien
   }
   frame_backward(r, out, o, g, i, frame, inside);
   if (out.features == nullptr) return;
-  for (int start = 0; start < r.k; start += 16) {
-    float values[16];
-#pragma unroll
-    for (int l = 0; l < 16; l++) {
-      const int j = start + l;
-      values[l] = 0.f;
-      if (!inside || j >= r.k) continue;
-      for (int c = 0; c < 3; c++) values[l] = fmaf(r.map_means[(3 * at + c) * r.k + j], g_local[c], values[l]);
-      if (r.map_opacities) values[l] = fmaf(r.map_opacities[at * r.k + j], g_logit, values[l]);
-    }
-    const float sum = warp_sums(values);
-    const int lane = lane_index();
-    if (lane < 16 && start + lane < r.k) atomicAdd(out.features + static_cast<long long>(frame) * r.k + start + lane, sum);
-  }
+  add_over_warp(out.features + static_cast<long long>(frame) * r.k, r.k, [&](int j) {
+    float sum = 0.f;
+    if (!inside) return sum;
+    for (int c = 0; c < 3; c++) sum = fmaf(r.map_means[(3 * at + c) * r.k + j], g_local[c], sum);
+    return r.map_opacities ? fmaf(r.map_opacities[at * r.k + j], g_logit, sum) : sum;
+  });
 }

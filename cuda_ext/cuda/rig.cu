@@ -43,6 +43,46 @@ extern "C" __global__ void __launch_bounds__(128)
   }
 }
 
+// The set's part of world_colors (frames, total, 3): colors, moved by map_colors (n, 3, k) unless that is null.
+// One thread per Gaussian and frame (grid y).
+extern "C" __global__ void __launch_bounds__(128)
+    rig_colors(const float* colors, const float* map_colors, const float* features, int n, int k, int first, int total,
+               float* world_colors) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x, frame = blockIdx.y;
+  if (i >= n) return;
+  const long long to = 3 * (static_cast<long long>(frame) * total + first + i), row = 3LL * i;
+#pragma unroll
+  for (int c = 0; c < 3; c++) {
+    world_colors[to + c] = colors[row + c];
+    if (map_colors)
+      world_colors[to + c] += dot_features(map_colors + (row + c) * k, features + static_cast<long long>(frame) * k, k);
+  }
+}
+
+// One thread per Gaussian of the set; it adds up all frames. Without a map, grad_colors alone is written; with one,
+// grad_features (frames, k) is added to.
+extern "C" __global__ void __launch_bounds__(128)
+    rig_colors_backward(const float* map_colors, const float* features, int n, int k, int first, int total, int frames,
+                        const float* by_colors, float* grad_colors, float* grad_map_colors, float* grad_features) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  const bool inside = i < n;
+  const float* map = map_colors + 3LL * i * k;
+  for (int frame = 0; frame < frames; frame++) {
+    float g[3] = {};
+    for (int c = 0; inside && c < 3; c++) {
+      g[c] = by_colors[3 * (static_cast<long long>(frame) * total + first + i) + c];
+      put(grad_colors + 3LL * i + c, g[c], frame > 0);
+    }
+    if (!map_colors) continue;
+    const float* driving = features + frame * k;
+    for (int j = 0; inside && j < k; j++)
+      for (int c = 0; c < 3; c++) put(grad_map_colors + (3LL * i + c) * k + j, g[c] * driving[j], frame > 0);
+    add_over_warp(grad_features + frame * k, k, [&](int j) {
+      return inside ? g[0] * map[j] + g[1] * map[k + j] + g[2] * map[2 * k + j] : 0.f;
+    });
+  }
+}
+
 // rig_gaussians and project_count in one: frame and view are the same. Outputs as there, `total` Gaussians per frame.
 extern "C" __global__ void __launch_bounds__(128)
     rig_project_count(RIDER_PARAMETERS, const float* cameras, int width, int height, int model, float* splats, int* rects,

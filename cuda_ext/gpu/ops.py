@@ -113,7 +113,7 @@ class GpuOps(FieldOps):
         *world, colors = rigs.PlaceRiders.apply(  # pyright: ignore[reportGeneralTypeIssues]
             launcher, mesh.faces, *rigs.inputs_of(_riders(launcher, mesh, batch, head, torso))
         )
-        placed = *(t[0] for t in world), colors
+        placed = *(t[0] for t in world), colors.view(-1, 3)  # the one frame's
         require_finite_gaussians(*placed)
         return placed  # pyright: ignore[reportReturnType]
 
@@ -174,5 +174,5 @@ def _checked_rig(
             where = f"an index lies outside the mesh of {v} vertices and {f} faces"
             raise ValueError(f"{name.split('.')[1]}: {where}")
     parts = (("mesh", RigMesh), ("pose", RigPose), ("head", RigHead), ("torso", RigTorso))
-    checked_parts = [kind(*(arrays[f"{part}.{name}"] for name in kind._fields)) for part, kind in parts]
+    checked_parts = [kind(*(arrays.get(f"{part}.{name}") for name in kind._fields)) for part, kind in parts]
     return tuple(checked_parts)  # pyright: ignore[reportReturnType]

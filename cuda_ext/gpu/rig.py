@@ -117,6 +117,14 @@ class Riders:
             ),
         ]  # fmt: skip
 
+    def color_sets(self) -> list[tuple]:
+        """The arguments of the colour kernels between the map and what they write, for the head and for the torso."""
+        n, nt = self.counts()
+        return [
+            (self.features, n, self.features.shape[1], 0, self.total),
+            (self.torso_features, nt, self.torso_features.shape[1], n, self.total),
+        ]
+
     def counts(self) -> tuple[int, int]:
         """Gaussians of the head and of the torso."""
         return self.head.means.shape[0], self.torso.means.shape[0]
@@ -129,6 +137,18 @@ def place(launcher: Launcher, riders: Riders) -> tuple[Tensor, ...]:
     )
     for arguments, n in zip(riders.sets(), riders.counts(), strict=True):
         launcher.launch("rig_gaussians", (blocks(n, _THREADS), riders.frames), (_THREADS,), *arguments, *world)
+    return world
+
+
+def colors_of(launcher: Launcher, riders: Riders) -> Float[Tensor, "*b n 3"]:
+    """What the Gaussians show: (n, 3) in all frames, or (b, n, 3) where a map moves colours."""
+    sets = (riders.head.colors, riders.torso.colors)
+    if riders.head.map_colors is None:
+        return torch.cat(sets)
+    world = torch.empty(riders.frames, riders.total, 3, device=launcher.device)
+    for colors, color_map, rest in zip(sets, (riders.head.map_colors, None), riders.color_sets(), strict=True):
+        grid = (blocks(len(colors), _THREADS), riders.frames)
+        launcher.launch("rig_colors", grid, (_THREADS,), colors, color_map, *rest, world)
     return world
 
 
@@ -150,13 +170,28 @@ class RiderGradients:
             (*(self.torso[name] for name in LEARNED[:-1]), None, self.torso_features, *moving),
         ]
 
-    def in_order(self, colors: Tensor) -> tuple:
-        """Gradients of `inputs_of`'s tensors; `colors` is that of the head's and the torso's colours together."""
-        head_colors, torso_colors = colors.split([len(self.head["means"]), len(self.torso["means"])])
-        known = {
-            "head": self.head | {"colors": head_colors.contiguous()},
-            "torso": self.torso | {"colors": torso_colors.contiguous()},
-        }
+    def add_colors(self, launcher: Launcher, riders: Riders, by_colors: Float[Tensor, "*b n 3"]) -> None:
+        """Take the gradient of what `colors_of` gives to colours, their map and the features."""
+        if riders.head.map_colors is None:
+            parts = by_colors.split(riders.counts())
+            self.head["colors"], self.torso["colors"] = (part.contiguous() for part in parts)
+            return
+        sets = (
+            (self.head, riders.head.map_colors, torch.empty_like(riders.head.map_colors), self.features),
+            (self.torso, None, None, self.torso_features),
+        )
+        for (known, color_map, by_map, by_features), rest in zip(sets, riders.color_sets(), strict=True):
+            known["colors"] = torch.empty_like(known["means"])
+            launcher.launch(
+                "rig_colors_backward", (blocks(rest[1], _THREADS),), (_THREADS,), color_map, *rest, riders.frames,
+                by_colors.contiguous(), known["colors"], by_map, by_features,
+            )  # fmt: skip
+            if by_map is not None:
+                known["map_colors"] = by_map
+
+    def in_order(self) -> tuple:
+        """Gradients of `inputs_of`'s tensors."""
+        known = {"head": self.head, "torso": self.torso}
         of_sets = (known[part].get(name) for part, kind in _SETS for name in kind._fields)
         return self.vertices, self.features, self.torso_features, self.torso_moves, *of_sets
 
@@ -164,28 +199,28 @@ class RiderGradients:
 _SETS = (("head", RigHead), ("torso", RigTorso))
 
 
-def inputs_of(riders: Riders) -> tuple[Tensor, ...]:
+def inputs_of(riders: Riders) -> tuple[Tensor | None, ...]:
     """All tensors that may want gradients (and some that never do), as autograd takes them."""
     moving = riders.vertices, riders.features, riders.torso_features, riders.torso_moves
     return *moving, *riders.head, *riders.torso
 
 
-def riders_of(faces: Tensor, inputs: tuple[Tensor, ...]) -> Riders:
+def riders_of(faces: Tensor, inputs: tuple[Tensor | None, ...]) -> Riders:
     """The inverse of `inputs_of`."""
     vertices, features, torso_features, torso_moves, *parts = inputs
     head, torso = RigHead(*parts[: len(RigHead._fields)]), RigTorso(*parts[len(RigHead._fields) :])
-    return Riders(head, torso, faces, vertices, features, torso_features, torso_moves)
+    return Riders(head, torso, faces, vertices, features, torso_features, torso_moves)  # pyright: ignore[reportArgumentType]
 
 
 class PlaceRiders(torch.autograd.Function):
-    """(launcher, faces, *inputs_of(riders)) -> what `place` gives, then colours (n, 3)."""
+    """(launcher, faces, *inputs_of(riders)) -> what `place` gives, then what `colors_of` gives."""
 
     @staticmethod
     def forward(ctx, launcher, faces, *inputs):
         riders = riders_of(faces, inputs)
         ctx.save_for_backward(faces, *inputs)
         ctx.launcher = launcher
-        return *place(launcher, riders), torch.cat([riders.head.colors, riders.torso.colors])
+        return *place(launcher, riders), colors_of(launcher, riders)
 
     @staticmethod
     @once_differentiable
@@ -199,7 +234,8 @@ class PlaceRiders(torch.autograd.Function):
                 "rig_gaussians_backward", (blocks(n, _THREADS),), (_THREADS,), *arguments, riders.frames,
                 *slopes[:4], *out,
             )  # fmt: skip
-        return None, None, *gradients.in_order(slopes[4])
+        gradients.add_colors(ctx.launcher, riders, slopes[4])
+        return None, None, *gradients.in_order()
 
 
 class DrawRiders(torch.autograd.Function):
@@ -219,7 +255,7 @@ class DrawRiders(torch.autograd.Function):
                 views.width, views.height, views.model, *memory.outputs(),
             )  # fmt: skip
         projected = raster.finish(launcher, memory, views, capacity)
-        colors = torch.cat([riders.head.colors, riders.torso.colors])
+        colors = colors_of(launcher, riders)
         images = raster.draw(launcher, projected, colors, views)
         outputs = images.values, images.alpha, images.depth
         ctx.save_for_backward(faces, *inputs, colors, *outputs)
@@ -245,8 +281,8 @@ class DrawRiders(torch.autograd.Function):
         for arguments, n, out in zip(riders.sets(), riders.counts(), gradients.sets(), strict=True):
             launcher.launch(
                 "rig_project_backward", (blocks(n, _THREADS),), (_THREADS,), *arguments, riders.frames, views.table,
-                views.width, views.height, views.model, projected.rects, sums, colors.shape[1], *out, rows,
+                views.width, views.height, views.model, projected.rects, sums, colors.shape[-1], *out, rows,
             )  # fmt: skip
         grad_table = None if rows is None else torch.nn.functional.pad(rows, (4, 0))
-        grad_colors = raster.values_backward(launcher, sums, colors)
-        return None, None, None, grad_table, None, *gradients.in_order(grad_colors)
+        gradients.add_colors(launcher, riders, raster.values_backward(launcher, sums, colors))
+        return None, None, None, grad_table, None, *gradients.in_order()

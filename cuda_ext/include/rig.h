@@ -35,11 +35,11 @@ struct alignas(64) RigTriangle {
 // What is optimised of n Gaussians, or its gradients, or its optimiser's moments.
 struct RigTensors {
   float *means, *quats, *log_scales, *opacity_logits, *colors;  // (n, 3), (n, 4), (n, 3), (n), (n, 3)
-  float *map_means, *map_opacities;                             // (n, 3, k), (n, k)
+  float *map_means, *map_opacities, *map_colors;                // (n, 3, k), (n, k), (n, 3, k)
 };
 
 struct RigRates {
-  maths::AdamRates<float> means, quats, log_scales, opacity_logits, colors, map_means, map_opacities;
+  maths::AdamRates<float> means, quats, log_scales, opacity_logits, colors, map_means, map_opacities, map_colors;
 };
 
 struct RigSet {
@@ -48,7 +48,7 @@ struct RigSet {
   const int32_t* triangles;            // (n); null: all ride on frames[0]
   const float* barycentrics;           // (n, 3); null: on the first corner
   const float *hang, *hang_axes;       // (n), (n, 3, 3); null: everything turns with the triangle
-  RigTensors tensors;                  // map_opacities may be null
+  RigTensors tensors;                  // map_opacities and map_colors may be null
   const float* features;               // (k), followed by kRigPadding zeros
   const RigTriangle* frames;
   RigTensors gradients;                // without `rates`

@@ -16,8 +16,9 @@ struct PoseArguments {
 };
 
 struct HeadArguments {
-  // triangles, barycentrics, means, quats, log_scales, opacity_logits, colors, map_means, map_opacities, hang, hang_axes
-  std::array<Address, 11> addresses;
+  // triangles, barycentrics, means, quats, log_scales, opacity_logits, colors, map_means, map_opacities, hang, hang_axes,
+  // map_colors or 0
+  std::array<Address, 12> addresses;
   std::array<int, 2> counts;  // Gaussians, features
 };
 
@@ -30,12 +31,12 @@ inline RigWorld world_of(const std::array<Address, 5>& a) {
   return {floats(a[0]), floats(a[1]), floats(a[2]), floats(a[3]), floats(a[4])};
 }
 
-inline RigTensors head_tensors(const std::array<Address, 7>& a) {
-  return {floats(a[0]), floats(a[1]), floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5]), floats(a[6])};
+inline RigTensors head_tensors(const std::array<Address, 8>& a) {
+  return {floats(a[0]), floats(a[1]), floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5]), floats(a[6]), floats(a[7])};
 }
 
 inline RigTensors torso_tensors(const std::array<Address, 6>& a) {
-  return {floats(a[0]), floats(a[1]), floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5]), nullptr};
+  return {floats(a[0]), floats(a[1]), floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5]), nullptr, nullptr};
 }
 
 inline void set_rig_inputs(const MeshArguments& mesh, const PoseArguments& pose, const HeadArguments& head,
@@ -49,7 +50,7 @@ inline void set_rig_inputs(const MeshArguments& mesh, const PoseArguments& pose,
   RigSet& face = v.sets[0];
   face.n = head.counts[0], face.k = head.counts[1];
   face.triangles = integers(h[0]), face.barycentrics = floats(h[1]);
-  face.tensors = head_tensors({h[2], h[3], h[4], h[5], h[6], h[7], h[8]});
+  face.tensors = head_tensors({h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[11]});
   face.hang = floats(h[9]), face.hang_axes = floats(h[10]);
   v.sets[1].n = torso.counts[0], v.sets[1].k = torso.counts[1];
   v.sets[1].tensors = torso_tensors(torso.addresses);

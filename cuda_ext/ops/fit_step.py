@@ -18,9 +18,15 @@ from cuda_ext.ops.checks import checked
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
 
 HEAD_LEARNED = ("means", "quats", "log_scales", "opacity_logits", "colors", "map_means", "map_opacities")
+"""Of a head; then `map_colors` where it has one."""
 TORSO_LEARNED = RigTorso._fields
 POSE_DELTA = 6
 """Rotation vector (radians, in the world's axes) and translation (metres), before the expression."""
+
+
+def _learned(head: RigHead) -> list[Tensor]:
+    maps = [] if head.map_colors is None else [head.map_colors]
+    return [getattr(head, name) for name in HEAD_LEARNED] + maps
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class AdamMoments:
     @staticmethod
     def zeros(head: RigHead, torso: RigTorso) -> AdamMoments:
         """Of an optimiser that has not seen anything."""
-        parts = [[getattr(head, name) for name in HEAD_LEARNED]] * 2 + [list(torso)] * 2
+        parts = [_learned(head)] * 2 + [list(torso)] * 2
         return AdamMoments(*(tuple(torch.zeros_like(t) for t in part) for part in parts))
 
 
@@ -118,7 +124,7 @@ class FitStep:
         """Compare one row of motion with its frame, and move head, torso, moments and `gradient_norms` in place.
 
         Args:
-            rates: one per tensor of `HEAD_LEARNED`, then of `TORSO_LEARNED`.
+            rates: one per learned tensor of the head (`HEAD_LEARNED`), then of the torso (`TORSO_LEARNED`).
             count: number of this step, from 1.
             delta: correction of the row's pose: rotation vector, translation, expression.
             gradient_norms: the length of dL/d(world mean) of each head Gaussian is added.
@@ -141,6 +147,8 @@ class FitStep:
         delta = checked(delta, "delta", (POSE_DELTA + self._mesh.expression_basis.shape[0],)).detach()
         gradient = torch.empty_like(delta) if want_delta_gradient else None
         mesh_counts, head_counts, torso_counts = counts(self._mesh, head, torso)
+        absent, most = [None] * (head.map_colors is None), len(HEAD_LEARNED)
+        rates = [*rates[:most], *(0.0 for _ in absent), *rates[most:]]
         numbers = [AdamRates(rate, *self._adam).factors(count) for rate in rates]
         plate = target.behind.ndim == 3
         images = [
@@ -150,10 +158,10 @@ class FitStep:
         try:
             loss, squared, pixels = self._native.run(
                 addresses(self._mesh), mesh_counts, addresses(tuple(t[row] for t in self._poses)), addresses(head),
-                head_counts, addresses(torso), torso_counts, addresses(moments.head_first),
-                addresses(moments.head_second), addresses(moments.torso_first), addresses(moments.torso_second),
-                numbers, *self._camera, images, [0.0] * 3 if plate else target.behind.tolist(),
-                [target.ssim_weight, target.mask_weight],
+                head_counts, addresses(torso), torso_counts, addresses((*moments.head_first, *absent)),
+                addresses((*moments.head_second, *absent)), addresses(moments.torso_first),
+                addresses(moments.torso_second), numbers, *self._camera, images,
+                [0.0] * 3 if plate else target.behind.tolist(), [target.ssim_weight, target.mask_weight],
                 [delta.data_ptr(), 0 if gradient is None else gradient.data_ptr()], gradient_norms.data_ptr(),
             )  # fmt: skip
         except IndexError as error:
@@ -165,7 +173,7 @@ class FitStep:
         pose = RigPose(*(t[0] for t in self._poses))
         for name, (array, want) in shapes(self._mesh, head, torso, pose).items():
             _in_place(array, name, want, torch.int32 if name in ("mesh.faces", "head.triangles") else torch.float32)
-        learned = [getattr(head, name) for name in HEAD_LEARNED]
+        learned = _learned(head)
         for values, like in (
             (moments.head_first, learned), (moments.head_second, learned),
             (moments.torso_first, torso), (moments.torso_second, torso),

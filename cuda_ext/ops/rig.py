@@ -12,7 +12,7 @@ from cuda_ext.ops.checks import checked
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
 
 _INTEGERS = ("mesh.faces", "head.triangles")
-_LEARNED = slice(2, 9)
+_LEARNED = (*range(2, 9), 11)
 """Of a head's tensors: neither triangles and barycentrics nor hang and hang_axes."""
 
 
@@ -40,17 +40,19 @@ class _Rig(torch.autograd.Function):
         filled = tuple(
             torch.zeros_like(w) if g is None else g.contiguous() for w, g in zip(tensors[-5:], slopes, strict=True)
         )
-        gradients = [[torch.empty_like(t) for t in part] for part in (pose, head[_LEARNED], torso)]
+        learned = [head[i] for i in _LEARNED]
+        gradients = [[None if t is None else torch.empty_like(t) for t in part] for part in (pose, learned, torso)]
         first = len(RigMesh._fields)
         wanted = ctx.needs_input_grad[first : first + len(pose)]
         places = addresses(tuple(gradients[0]))
         places = [*(places[:4] if any(wanted[:4]) else [0] * 4), *(places[4:] if any(wanted[4:]) else [0] * 3)]
         ctx.rig.backward(addresses(filled), addresses(tuple(gradients[1])), addresses(tuple(gradients[2])), places)
         of_pose = [g if want else None for g, want in zip(gradients[0], wanted, strict=True)]
-        return *[None] * first, *of_pose, None, None, *gradients[1], None, None, *gradients[2]
+        *of_head, of_map_colors = gradients[1]
+        return *[None] * first, *of_pose, None, None, *of_head, None, None, of_map_colors, *gradients[2]
 
 
-def _parts(tensors: tuple[Tensor, ...]) -> tuple[RigMesh, RigPose, RigHead, RigTorso]:
+def _parts(tensors: tuple[Tensor | None, ...]) -> tuple[RigMesh, RigPose, RigHead, RigTorso]:
     rest = iter(tensors)
     mesh, pose, head, torso = (
         kind(*(next(rest) for _ in kind._fields)) for kind in (RigMesh, RigPose, RigHead, RigTorso)
@@ -65,7 +67,8 @@ def rig(
 
     Blendshapes and linear blend skinning act on the mesh; a Gaussian of the head lies at its barycentric point plus its
     offset (means + map_means @ features) in its triangle's frame, of which the share `hang` keeps its direction in the
-    world; its opacity is sigmoid(opacity_logits + map_opacities @ features). Shapes: `cuda_ext.rig_types`.
+    world; its opacity is sigmoid(opacity_logits + map_opacities @ features), its colour colors + map_colors @ features
+    (colors alone where `map_colors` is None). Shapes: `cuda_ext.rig_types`.
 
     Gradients reach all tensors of head and torso (but for triangles, barycentrics, hang and hang_axes) and all of the
     pose, exactly: also through the frames of the triangles, which turn when the mesh bends. The mesh gets none.
@@ -79,7 +82,7 @@ def rig(
         for name, (array, want) in shapes(mesh, head, torso, pose).items()
     }
     ordered = [
-        arrays[f"{part}.{name}"]
+        arrays.get(f"{part}.{name}")
         for part, kind in (("mesh", RigMesh), ("pose", RigPose), ("head", RigHead), ("torso", RigTorso))
         for name in kind._fields
     ]

@@ -96,6 +96,7 @@ def rig(mesh: RigMesh, pose: RigPose, head: RigHead, torso: RigTorso) -> tuple[T
     placed = torch.cat([means, torso_means]), torch.cat([quats, multiply_quats(half, torso.quats)])
     log_scales = torch.cat([head.log_scales, torso.log_scales])
     logits = torch.cat([head.opacity_logits + head.map_opacities @ pose.features, torso.opacity_logits])
-    colors = torch.cat([head.colors, torso.colors])
+    shown = head.colors if head.map_colors is None else head.colors + head.map_colors @ pose.features
+    colors = torch.cat([shown, torso.colors])
     require_finite_gaussians(*placed, log_scales, logits, colors)  # an exponential hides minus infinity
     return *placed, log_scales.exp(), logits.sigmoid(), colors
