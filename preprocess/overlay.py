@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,55 @@ from avatar.progress import progress
 from avatar.types import Camera, Motion
 
 _MESH, _POINTS, _LOST = (90, 230, 255), (255, 120, 40), (230, 40, 40)
-_OPACITY = 0.3
-_BLOCK = 64
+_OPACITY = 0.34
+_BLOCK = 16
+"""As many pictures are held at once."""
 _MIN_SIDE = 480
+
+
+@dataclass(frozen=True)
+class Wires:
+    """Each edge of a mesh once, as few long lines: handing OpenCV every edge by itself takes longer than drawing it."""
+
+    faces: Int[np.ndarray, "f 3"]
+    path: Int[np.ndarray, " n"]
+    """Vertices along all lines, one line after the other."""
+    beside: Int[np.ndarray, "n-1 2"]
+    """Triangles on both sides of the step from one vertex to the next (twice the same at a rim); f between lines."""
+
+    @staticmethod
+    def of(faces: Int[np.ndarray, "f 3"]) -> Wires:
+        """Walk along the edges, always on to one that was not drawn yet, until all are."""
+        ends = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1)
+        triangle = np.arange(len(ends)) // 3
+        _, first, edge = np.unique(ends @ [len(ends), 1], return_index=True, return_inverse=True)
+        sides = np.stack([triangle[first]] * 2, 1)
+        sides[edge, 1] = triangle
+        around: dict[int, dict[int, int]] = {}
+        for k, (a, b) in enumerate(ends[first].tolist()):
+            around.setdefault(a, {})[b] = around.setdefault(b, {})[a] = k
+        path, steps = [], []
+        for start in sorted(around, key=lambda vertex: len(around[vertex]) % 2, reverse=True):  # odd ones are ends
+            while around[start]:
+                path.append(start)
+                while around[path[-1]]:
+                    here = path[-1]
+                    there, k = around[here].popitem()
+                    del around[there][here]
+                    path.append(there)
+                    steps.append(k)
+                steps.append(-1)
+        none = np.full((1, 2), len(faces))
+        return Wires(faces, np.array(path), np.concatenate([sides, none])[steps[:-1]])
+
+    def towards(self, points_px: Float[np.ndarray, "v 2"]) -> list[Int[np.ndarray, "m 2"]]:
+        """Lines along the triangles that face the camera, in OpenCV's sixteenths of a pixel."""
+        a, b, c = (points_px[corner] for corner in self.faces.T)
+        u, v = b - a, c - a
+        facing = np.append(u[:, 0] * v[:, 1] < u[:, 1] * v[:, 0], False)  # counter-clockwise where y points down
+        ends = np.flatnonzero(np.diff(facing[self.beside].any(1), prepend=False, append=False))
+        fixed = _sixteenths(points_px[self.path])
+        return [fixed[begin : end + 1] for begin, end in ends.reshape(-1, 2).tolist()]
 
 
 def write_overlay(
@@ -41,27 +88,24 @@ def write_overlay(
 
     scale = -(-_MIN_SIDE // max(camera.width, camera.height))  # wires need pixels: small captures are drawn larger
     camera, landmarks_px = camera.scaled(camera.width * scale, camera.height * scale), landmarks_px * scale
-    faces = outer_faces(head)
+    wires = Wires.of(outer_faces(head))
+
+    def drawn(index: int, points_px: np.ndarray) -> np.ndarray:
+        picture = _enlarged(read(index), scale)
+        return draw(picture, points_px, wires, landmarks_px[index]) if tracked[index] else framed(picture)
+
     with (
         progress("drawing the overlay", len(motion)) as bar,
-        ThreadPoolExecutor(1) as encoding,
-        VideoWriter(path, camera.width, camera.height, motion.fps, audio_path=audio_path, crf=20) as clip,
+        ThreadPoolExecutor(2) as drawing,
+        VideoWriter(
+            path, camera.width, camera.height, motion.fps, audio_path=audio_path, crf=20, preset="superfast"
+        ) as clip,
     ):
-        encoded = None
         for begin in range(0, len(motion), _BLOCK):
             points = project_mesh(head, neutral, motion[begin : begin + _BLOCK], camera)
-            for index in range(begin, begin + len(points)):
-                picture = _enlarged(read(index), scale)
-                if tracked[index]:
-                    picture = draw(picture, points[index - begin], faces, landmarks_px[index])
-                else:
-                    picture = framed(picture)
-                if encoded is not None:
-                    encoded.result()
-                encoded = encoding.submit(clip.add, picture)
-                bar.update(index + 1)
-        if encoded is not None:
-            encoded.result()
+            for index, picture in enumerate(drawing.map(drawn, range(begin, begin + len(points)), points), begin + 1):
+                clip.add(picture)
+                bar.update(index)
 
 
 def outer_faces(head: HeadModel) -> Int[np.ndarray, "f 3"]:
@@ -80,7 +124,8 @@ def project_mesh(
     )
     vertices = head.vertices(torch.from_numpy(np.ascontiguousarray(neutral, np.float32)), expression, joints)
     world = vertices @ quat_to_matrix(quats).transpose(-1, -2) + translation[:, None]
-    return camera.project(world.flatten(0, 1).numpy()).reshape(*world.shape[:2], 2)
+    # Frame by frame: of larger products OpenBLAS makes threads that spin for longer than they work.
+    return np.stack([camera.project(points) for points in world.numpy()])
 
 
 def _enlarged(rgb: np.ndarray, scale: int) -> np.ndarray:
@@ -92,22 +137,23 @@ def _enlarged(rgb: np.ndarray, scale: int) -> np.ndarray:
 def draw(
     rgb: UInt8[np.ndarray, "h w 3"],
     points_px: Float[np.ndarray, "v 2"],
-    faces: Int[np.ndarray, "f 3"],
+    wires: Wires,
     landmarks_px: Float[np.ndarray, "478 2"],
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Wires of the triangles that face the camera, and dots at the landmarks."""
     import cv2
 
-    corner = points_px[faces]
-    a, b = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
-    towards = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0] < 0  # counter-clockwise in a picture whose y points down
-    fixed = np.rint((corner[towards] - 0.5) * 16).astype(np.int32)  # OpenCV's pixel centres lie at integers
-    wires = rgb.copy()
-    cv2.polylines(wires, list(fixed), True, _MESH, 1, cv2.LINE_AA, shift=4)
-    out = cv2.addWeighted(wires, _OPACITY, rgb, 1 - _OPACITY, 0)
-    for x, y in np.rint((landmarks_px[np.isfinite(landmarks_px[:, 0])] - 0.5) * 16).astype(int).tolist():
+    drawn = rgb.copy()
+    cv2.polylines(drawn, wires.towards(points_px), False, _MESH, 1, cv2.LINE_AA, shift=4)
+    out = cv2.addWeighted(drawn, _OPACITY, rgb, 1 - _OPACITY, 0)
+    for x, y in _sixteenths(landmarks_px[np.isfinite(landmarks_px[:, 0])]).tolist():
         cv2.circle(out, (x, y), 10, _POINTS, -1, cv2.LINE_AA, shift=4)
     return out
+
+
+def _sixteenths(points_px: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n 2"]:
+    """For drawing with `shift=4`; OpenCV's pixel centres lie at whole numbers."""
+    return np.rint((points_px - 0.5) * 16).astype(np.int32)
 
 
 def framed(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
