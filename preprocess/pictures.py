@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,7 +14,10 @@ from jaxtyping import UInt8
 from avatar.errors import FormatMismatch
 
 _JPEG_QUALITY = 97
+_AHEAD = 4
 AGAIN = "make the capture (again): visavis preprocess VIDEO -o CAPTURE"
+
+_Read = TypeVar("_Read")
 
 
 def write_picture(path: Path, rgb: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -44,6 +51,18 @@ def read_mask(path: Path, width: int, height: int) -> UInt8[np.ndarray, "h w"]:
     import cv2
 
     return _decode(path, cv2.IMREAD_GRAYSCALE, width, height)
+
+
+def read_ahead(read: Callable[[int], _Read], indices: Iterable[int]) -> Iterator[_Read]:
+    """`read` of each index in order, a few of them ahead in a thread: decoding leaves the other core to the caller."""
+    waiting: deque[Future[_Read]] = deque()
+    with ThreadPoolExecutor(1) as reading:
+        for index in indices:
+            waiting.append(reading.submit(read, index))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _decode(path: Path, mode: int, width: int, height: int) -> np.ndarray:
