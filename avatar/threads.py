@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+
+
+def usable_cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -21,3 +29,18 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def workers(most: int, jobs: int) -> Executor:
+    """At most `most` threads that work beside the caller; with one job, the caller itself, at once."""
+    return ThreadPoolExecutor(min(most, jobs)) if jobs > 1 else _Caller()
+
+
+class _Caller(Executor):
+    def submit(self, fn, /, *args: Any, **kwargs: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # a thread's would come out of `result` too
+            future.set_exception(error)
+        return future

@@ -1,12 +1,13 @@
 """The Capture folder: one tracked clip on disk (schema visavis.capture/1).
 
-capture.json        schema, source, sizes, head, camera, warnings, verdict, metrics, config
+capture.json        schema, source, sizes, head, camera, warnings, verdict, metrics, config, what each stage took
 tracks.npz          per-frame arrays, see `capture_files.TRACK_SHAPES`
 frames/000000.jpg   pictures; masks/000000.png  person confidence, 0 to 255
 background.png      clean plate; background_seen.png  255 where it was ever visible
 audio.wav           16 kHz mono from the first frame on; audio_features.npz (both absent for mute clips)
 overlay.mp4         what the tracker saw
 quality.json        findings and measures of `visavis check` (schema visavis.quality/1)
+.stages/            what a new run with --overwrite can go on from; nothing else reads it
 
 Part labels (skin, hair, teeth, ...) have no files: `CaptureFolder.parts` works them out of tracks, masks and pictures.
 """

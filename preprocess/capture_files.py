@@ -189,7 +189,7 @@ def content_hash(folder: Path) -> str:
     """Identity of a capture. Pictures enter by size only: reading them all would take longer than loading."""
     digest = hashlib.sha256()
     info = json.loads((folder / "capture.json").read_text(encoding="utf-8"))
-    opinions = ("metrics", "warnings", "known_warnings", "verdict")
+    opinions = ("metrics", "stages", "warnings", "known_warnings", "verdict")
     facts = {key: value for key, value in info.items() if key not in opinions}
     digest.update(json.dumps(facts, sort_keys=True).encode())
     for name in ("tracks.npz", "background.png"):

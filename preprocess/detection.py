@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from jaxtyping import Float, Int, UInt8
 
 from avatar.head.landmarks import N_LANDMARKS
 from avatar.progress import progress
+from avatar.threads import workers
+from preprocess.blocks import Blocks
 from preprocess.capture_files import frame_path, mask_path
 from preprocess.landmarks import Detection, Detector
 from preprocess.masks import PersonSegmenter, SteadyMasks
 from preprocess.orientation import fit_size
 from preprocess.pictures import write_mask, write_picture
 from preprocess.video import VideoInfo, frames
-from preprocess.workspace import Workspace
 
 CHUNK_FRAMES = 100
 _IN_FLIGHT = 8
@@ -50,11 +51,12 @@ class Detections:
     thumbnails: UInt8[np.ndarray, "t 18 32 3"]
 
 
-def detect_clip(video: Path, info: VideoInfo, work: Workspace, options: PassOptions) -> Detections:
+def detect_clip(video: Path, info: VideoInfo, work: Blocks, options: PassOptions, jobs: int) -> Detections:
     """Run the pass, or go on where an earlier one stopped. Pictures and masks go to `work`, in blocks of 100 frames.
 
-    Three threads share the cores: decoding here, the face detector, and segmenting with writing; all of them release
-    Python's lock while they work. Memory does not grow with the clip except for the detections.
+    Three threads share the cores (with one job, one does it all): decoding here, the face detector, and segmenting with
+    writing; all of them release Python's lock while they work. Memory does not grow with the clip except for the
+    detections.
     """
     chunks = work.load_chunks()
     if not work.complete:
@@ -62,7 +64,7 @@ def detect_clip(video: Path, info: VideoInfo, work: Workspace, options: PassOpti
         with progress("finding the face", total) as bar:
             rows: list[dict[str, np.ndarray]] = []
             done = CHUNK_FRAMES * len(chunks)
-            for row in _rows(video, info, work.path, options, chunks):
+            for row in _rows(video, info, work.path, options, chunks, jobs):
                 rows.append(row)
                 bar.update(done + len(rows))
                 if len(rows) == CHUNK_FRAMES:
@@ -77,7 +79,7 @@ def detect_clip(video: Path, info: VideoInfo, work: Workspace, options: PassOpti
 
 
 def _rows(
-    video: Path, info: VideoInfo, folder: Path, options: PassOptions, chunks: list[dict[str, np.ndarray]]
+    video: Path, info: VideoInfo, folder: Path, options: PassOptions, chunks: list[dict[str, np.ndarray]], jobs: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """One record per frame, in order."""
     size, steady = fit_size(info.width, info.height, options.long_side), SteadyMasks()
@@ -85,8 +87,8 @@ def _rows(
     with (
         Detector() as detector,
         PersonSegmenter() as segmenter,
-        ThreadPoolExecutor(1) as finding,
-        ThreadPoolExecutor(1) as storing,
+        workers(1, jobs) as finding,
+        workers(1, jobs) as storing,
     ):
         scale = size[0] / fit_size(info.width, info.height, options.detect_long_side)[0]
         detector.last_box_px = _last_box(chunks, scale)
@@ -96,6 +98,7 @@ def _rows(
             start_seconds=options.start_seconds,
             max_seconds=options.max_seconds,
             skip=CHUNK_FRAMES * len(chunks),
+            threads=jobs,
         )
         for index, time, rgb in decoded:
             found = finding.submit(detector.detect, rgb)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from avatar.geometry import quat_to_matrix
 from avatar.head.model import HeadModel, on_outside
 from avatar.progress import progress
+from avatar.threads import usable_cores, workers
 from avatar.types import Camera, Motion
 
 _MESH, _POINTS, _LOST = (90, 230, 255), (255, 120, 40), (230, 40, 40)
@@ -78,11 +78,13 @@ def write_overlay(
     landmarks_px: Float[np.ndarray, "t 478 2"],
     camera: Camera,
     audio_path: Path | None,
+    jobs: int = 0,
 ) -> None:
     """Write an mp4 with the tracked mesh as wires and the detected landmarks as dots; lost frames have a red rim.
 
     Args:
         read: gives picture i as RGB at the camera's size.
+        jobs: processors to use; 0 for all.
     """
     from avatar.export.video import VideoWriter
 
@@ -96,9 +98,16 @@ def write_overlay(
 
     with (
         progress("drawing the overlay", len(motion)) as bar,
-        ThreadPoolExecutor(2) as drawing,
+        workers(2, jobs or usable_cores()) as drawing,
         VideoWriter(
-            path, camera.width, camera.height, motion.fps, audio_path=audio_path, crf=20, preset="superfast"
+            path,
+            camera.width,
+            camera.height,
+            motion.fps,
+            audio_path=audio_path,
+            crf=20,
+            preset="superfast",
+            threads=jobs,
         ) as clip,
     ):
         for begin in range(0, len(motion), _BLOCK):

@@ -1,30 +1,107 @@
-"""What each stage of a run took."""
+"""The stages that make a capture: the files that each leaves in its folder, and how to tell that they are still those.
+
+A stage's record says by what key (source, options, code, and the stages before it) its files were made, and what they
+looked like then. Where both still hold, the files can be taken over.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-from avatar.memory import peak_rss_mb
+from avatar.files import write_json
+
+FOLDER = ".stages"
+"""In the capture: records, and what stages found out that is nowhere else in it."""
+DETECTION, TRACKING, SHOULDERS = (f"{FOLDER}/{name}.npz" for name in ("detection", "tracking", "shoulders"))
+
+FILES: dict[str, tuple[str, ...]] = {
+    "detection": ("frames", "masks", DETECTION),
+    "tracking": (TRACKING,),
+    "shoulders": (SHOULDERS,),
+    "background": ("background.png", "background_seen.png"),
+    "sound": ("audio.wav", "audio_features.npz"),
+    "check": ("quality.json",),
+    "overlay": ("overlay.mp4",),
+}
+"""Files and folders that a stage makes; a mute clip has no sound."""
+_RECORDS = f"{FOLDER}/records.json"
 
 
-class Stages:
-    """Times the stages of one run, from its making on."""
+@dataclass(frozen=True)
+class StageRecord:
+    """A finished stage."""
 
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self.metrics: dict[str, float] = {}
-        """`NAME_seconds`, and `NAME_peak_rss_mb`: the most memory held up to the end of that stage."""
+    key: str
+    looks: str
+    """`looks` of its files."""
+    seconds: float
+    """That it took, in all runs that worked on it."""
+    peak_rss_mb: float
+    facts: dict[str, Any]
+    """What else it found out, as plain values."""
 
-    @property
-    def seconds(self) -> float:
-        """Since the run began."""
-        return time.monotonic() - self._began
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Measure what is done inside."""
-        began = self.seconds
-        yield
-        self.metrics |= {f"{name}_seconds": self.seconds - began, f"{name}_peak_rss_mb": peak_rss_mb()}
+def read_records(folder: Path) -> dict[str, StageRecord] | None:
+    """By stage; None if the folder holds no (readable) records."""
+    try:
+        content = json.loads((folder / _RECORDS).read_text(encoding="utf-8"))
+        return {name: StageRecord(**content[name]) for name in FILES if name in content}
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_records(folder: Path, records: dict[str, StageRecord]) -> None:
+    """Write them atomically."""
+    write_json(folder / _RECORDS, {name: asdict(record) for name, record in records.items()})
+
+
+def looks(folder: Path, stage: str) -> str:
+    """Names, sizes and times of change of a stage's files: any of them differs once a file was touched."""
+    digest = hashlib.sha256()
+    for path in sorted(_present(folder, stage)):
+        status = path.stat()
+        digest.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def remove_files(folder: Path, stage: str) -> None:
+    """Whatever lies where the stage's files belong."""
+    for name in FILES[stage]:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def take_files(source: Path, target: Path, stage: str) -> None:
+    """Give the stage's files in `source` a second name in `target`, which has none."""
+    link_all((path, target / path.relative_to(source)) for path in _present(source, stage))
+
+
+def link_all(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Second names for files, as (file, new name); copies, with their times, where the disk knows no hard links."""
+    for file, name in pairs:
+        name.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, name)
+        except FileExistsError:
+            raise
+        except OSError:
+            shutil.copy2(file, name)
+
+
+def _present(folder: Path, stage: str) -> Iterator[Path]:
+    for name in FILES[stage]:
+        path = folder / name
+        if path.is_dir():
+            yield from path.iterdir()
+        elif path.is_file():
+            yield path

@@ -94,6 +94,7 @@ def frames(
     start_seconds: float = 0.0,
     max_seconds: float | None = None,
     skip: int = 0,
+    threads: int = 0,
 ) -> Iterator[tuple[int, float, UInt8[np.ndarray, "h w 3"]]]:
     """Decode a file frame by frame as (index, seconds since the file's first frame, RGB picture).
 
@@ -102,6 +103,7 @@ def frames(
         start_seconds: frames before this time are left out; the next one has index 0.
         max_seconds: stop this long after `start_seconds`.
         skip: decode but do not convert the first `skip` frames (resuming); the first index given is `skip`.
+        threads: of the decoder; 0 lets it take what it likes.
 
     Raises:
         BadInput: not a video, no frames, damaged, or it ends before its header says.
@@ -109,6 +111,7 @@ def frames(
     path = Path(path)
     with opened(path) as container:
         stream = picture_stream(container, path)
+        stream.thread_count = threads
         if max_seconds is None:
             require_whole(container, stream, path)
         index, last = 0, -1.0

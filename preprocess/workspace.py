@@ -3,51 +3,67 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-
-import numpy as np
+from typing import Any
 
 from avatar.errors import BadInput, Interrupted, VisavisError
 from avatar.files import cannot_write, check_output_folder, is_disk_error, partial_folder, publish_folder
+from avatar.memory import peak_rss_mb
 from avatar.progress import note
+from preprocess.blocks import Blocks
 from preprocess.capture_files import SCHEMA
+from preprocess.stages import (
+    FILES,
+    FOLDER,
+    StageRecord,
+    looks,
+    read_records,
+    remove_files,
+    take_files,
+    write_records,
+)
 
-_KEY_FILE = "in_progress.json"
-_NEED = "about 60 KB per frame"
+_NEED = "about 70 KB per frame"
+_PASS = f"{FOLDER}/pass"
 
 
 class Workspace:
-    """Context manager around the partial folder of one run.
+    """Context manager around the partial folder of one run, which makes the capture stage by stage.
 
-    An unfinished folder of the same key is taken up; one of another key is thrown away. When the block ends in an error
-    that the user must act on, the folder is removed; after Ctrl-C it stays, and `Interrupted` is raised.
+    Stages that an unfinished run, or the capture that is to be replaced, has already made by the same key are taken
+    over. When the block ends in an error that the user must act on, the folder is removed; after Ctrl-C it stays, and
+    `Interrupted` is raised.
 
     Args:
         output: the capture to be.
-        key: identifies source and settings; only an equal key may resume.
     """
 
-    def __init__(self, output: Path, key: str, overwrite: bool) -> None:
+    def __init__(self, output: Path, overwrite: bool) -> None:
         # The name is made absolute first: "." and ".." have no name of their own.
         self.output = output.expanduser().absolute()
         check_output_folder(self.output, "capture.json", SCHEMA, overwrite)
         self.path = partial_folder(self.output)
-        self._key = key
+        self.records: dict[str, StageRecord] = {}
+        """Of the stages that this run has done or taken over."""
+        self.reused: list[str] = []
+        """Stages that it has taken over."""
+        self._began = time.monotonic()
         self._lock: int | None = None
 
     def __enter__(self) -> Workspace:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._take_lock()
-            if self._unfinished_key() != self._key:
+            unfinished = read_records(self.path)
+            if unfinished is None:
                 _empty(self.path)
-                (self.path / _KEY_FILE).write_text(json.dumps({"key": self._key}))
-            for name in ("frames", "masks", "detections"):
-                (self.path / name).mkdir(exist_ok=True)
+                write_records(self.path, {})
+            self._unfinished, self._older = unfinished or {}, read_records(self.output) or {}
         except OSError as error:
             raise cannot_write(self.output, error, _NEED) from error
         return self
@@ -57,10 +73,7 @@ class Workspace:
     ) -> None:
         try:
             if isinstance(error, KeyboardInterrupt):
-                raise Interrupted(
-                    f"stopped; {len(self.load_chunks())} blocks of frames are kept",
-                    fix="the same command goes on from there",
-                ) from error
+                raise Interrupted(f"stopped; {self._kept()}", fix="the same command goes on from there") from error
             if isinstance(error, OSError) and is_disk_error(error):
                 shutil.rmtree(self.path, ignore_errors=True)
                 raise cannot_write(self.output, error, _NEED) from error
@@ -70,50 +83,72 @@ class Workspace:
             if self._lock is not None:
                 os.close(self._lock)
 
-    def load_chunks(self) -> list[dict[str, np.ndarray]]:
-        """Detections of all complete blocks so far, in order."""
-        chunks = []
-        while (file := self._chunk(len(chunks))).is_file():
-            with np.load(file, allow_pickle=False) as z:
-                chunks.append({name: z[name] for name in z.files})
-        return chunks
+    def run(self, name: str, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The facts of stage `name`: from its record if it has been done by this `key`, else from `make`.
 
-    def save_chunk(self, index: int, arrays: dict[str, np.ndarray]) -> None:
-        """Store block `index`; it appears whole or not at all."""
-        # np.savez needs the suffix to be .npz.
-        partial = self.path / "detections" / "writing.npz"
-        np.savez(partial, **arrays)  # pyright: ignore[reportArgumentType]  (its stub mixes up keywords)
-        os.replace(partial, self._chunk(index))
+        Args:
+            make: writes the stage's files into `path`, where none of them are, and returns its facts; time that
+                earlier runs spent on it goes in as `earlier_seconds`.
+        """
+        record = self._taken_over(name, key)
+        if record is None:
+            note(f"{name} ...")
+            record = self._made(name, key, make)
+        else:
+            note(f"{name}: as before")
+            self.reused.append(name)
+        self.records[name] = record
+        return record.facts
 
-    def mark_complete(self) -> None:
-        """All frames of the source have been seen."""
-        (self.path / "detections" / "complete").touch()
+    def blocks(self, key: str) -> Blocks:
+        """Where the detection pass keeps what it has so far."""
+        return Blocks(self.path / _PASS, key)
 
     @property
-    def complete(self) -> bool:
-        """Whether an earlier run saw all frames."""
-        return (self.path / "detections" / "complete").is_file()
-
-    def keep_frames(self, start: int, stop: int) -> None:
-        """Drop the pictures outside [start, stop) and renumber the rest from 0. From here on there is no resuming."""
-        (self.path / _KEY_FILE).unlink()
-        for folder in (self.path / "frames", self.path / "masks"):
-            for file in sorted(folder.iterdir()):
-                index = int(file.stem)
-                if start <= index < stop:
-                    file.rename(folder / f"{index - start:06d}{file.suffix}")
-                else:
-                    file.unlink()
+    def seconds(self) -> float:
+        """Spent on this capture: by this run, and by others on what it took over."""
+        reused = sum(self.records[name].seconds for name in self.reused)
+        resumed = sum(r.facts.get("earlier_seconds", 0.0) for n, r in self.records.items() if n not in self.reused)
+        return time.monotonic() - self._began + reused + resumed
 
     def publish(self) -> Path:
         """Give the finished capture its name, replacing an older capture."""
-        shutil.rmtree(self.path / "detections")
-        (self.path / _KEY_FILE).unlink(missing_ok=True)
+        shutil.rmtree(self.path / _PASS, ignore_errors=True)
+        for name in FILES.keys() - self.records.keys():
+            remove_files(self.path, name)
+        write_records(self.path, self.records)
         publish_folder(self.output)
         return self.output
 
-    def _chunk(self, index: int) -> Path:
-        return self.path / "detections" / f"{index:06d}.npz"
+    def _taken_over(self, name: str, key: str) -> StageRecord | None:
+        for folder, records in ((self.path, self._unfinished), (self.output, self._older)):
+            record = records.get(name)
+            if record is None or record.key != key or record.looks != looks(folder, name):
+                continue
+            if folder is not self.path:
+                remove_files(self.path, name)
+                take_files(folder, self.path, name)
+                self._record(name, record)
+            return record
+        return None
+
+    def _made(self, name: str, key: str, make: Callable[[], dict[str, Any]]) -> StageRecord:
+        remove_files(self.path, name)
+        began = time.monotonic()
+        facts = make()
+        seconds = time.monotonic() - began + facts.get("earlier_seconds", 0.0)
+        record = StageRecord(key, looks(self.path, name), round(seconds, 3), round(peak_rss_mb(), 1), facts)
+        self._record(name, record)
+        return record
+
+    def _record(self, name: str, record: StageRecord) -> None:
+        self._unfinished[name] = record
+        write_records(self.path, self._unfinished)
+
+    def _kept(self) -> str:
+        if self.records:
+            return f"kept: {', '.join(self.records)}"
+        return f"{len(list((self.path / _PASS).glob('0*.npz')))} blocks of frames are kept"
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.path, os.O_RDONLY)
@@ -122,15 +157,6 @@ class Workspace:
         except BlockingIOError as error:
             os.close(self._lock)
             raise BadInput(f"another run is making {self.output}", fix="wait for it, or choose another -o") from error
-
-    def _unfinished_key(self) -> str | None:
-        try:
-            key = json.loads((self.path / _KEY_FILE).read_text())["key"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        if key == self._key:
-            note(f"going on with the unfinished {self.path.name}")
-        return key
 
 
 def _empty(folder: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from make_capture import HEIGHT, WIDTH, K, T, picture, small_capture, tracks
 
-from avatar.errors import BadInput, FormatMismatch, Interrupted
+from avatar.errors import BadInput, FormatMismatch
 from avatar.files import check_output_folder
 from preprocess.capture import CaptureFolder
 from preprocess.capture_files import SCHEMA, frame_path, mask_path, save_tracks
@@ -191,60 +191,6 @@ def test_outputs_that_are_refused(folder, tmp_path):
         check_output(folder, overwrite=True)
 
 
-def test_workspace_becomes_the_output_in_one_step(tmp_path, folder):
-    output = tmp_path / "out ü"
-    with Workspace(output, "key", overwrite=False) as work:
-        assert work.path.name == ".out ü.partial" and not output.exists()
-        work.save_chunk(0, {"a": np.arange(3)})
-        for i in range(5):
-            write_picture(frame_path(work.path, i), picture(i))
-            write_mask(mask_path(work.path, i), np.zeros((HEIGHT, WIDTH), np.uint8))
-        work.keep_frames(1, 4)
-        work.publish()
-    assert sorted(p.name for p in (output / "frames").iterdir()) == ["000000.jpg", "000001.jpg", "000002.jpg"]
-    assert sorted(p.name for p in output.iterdir()) == ["frames", "masks"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["my capture", "out ü"]
-
-
-def test_publishing_replaces_an_older_capture(tmp_path, folder):
-    with Workspace(folder, "key", overwrite=True) as work:
-        assert "new" not in (folder / "capture.json").read_text()
-        (work.path / "capture.json").write_text(json.dumps({"schema": SCHEMA, "new": True}))
-        work.publish()
-    assert "new" in (folder / "capture.json").read_text()
-    assert not (folder / "tracks.npz").exists()
-    assert [p.name for p in tmp_path.iterdir()] == [folder.name]
-
-
-def unfinished(output: Path, key: str) -> list:
-    with Workspace(output, key, overwrite=False) as work:
-        return work.load_chunks()
-
-
-def test_unfinished_work_is_resumed_by_its_own_key_only(tmp_path):
-    with pytest.raises(Interrupted), Workspace(tmp_path / "out", "key", overwrite=False) as work:
-        work.save_chunk(0, {"a": np.arange(3)})
-        raise KeyboardInterrupt
-    assert len(unfinished(tmp_path / "out", "key")) == 1
-    assert len(unfinished(tmp_path / "out", "other key")) == 0
-
-
-@pytest.mark.parametrize("error", [BadInput("bad"), OSError(28, "No space left on device"), PermissionError(13, "no")])
-def test_nothing_is_left_behind_by_a_refusal(tmp_path, error):
-    with pytest.raises(BadInput), Workspace(tmp_path / "out", "key", overwrite=False) as work:
-        work.save_chunk(0, {"a": np.arange(3)})
-        raise error
-    assert not list(tmp_path.iterdir())
-
-
-def test_two_runs_do_not_share_an_output(tmp_path):
-    with Workspace(tmp_path / "out", "key", overwrite=False) as first:
-        first.save_chunk(0, {"a": np.arange(3)})
-        with pytest.raises(BadInput, match="another run"):
-            Workspace(tmp_path / "out", "other", overwrite=False).__enter__()
-        assert len(first.load_chunks()) == 1
-
-
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="needs root to mount a tiny file system")
 def test_a_really_full_disk(tmp_path):
     disk = tmp_path / "disk"
@@ -255,8 +201,8 @@ def test_a_really_full_disk(tmp_path):
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        with pytest.raises(BadInput, match="is full"), Workspace(disk / "out", "key", overwrite=False) as work:
-            work.save_chunk(0, {"a": np.zeros(200_000)})
+        with pytest.raises(BadInput, match="is full"), Workspace(disk / "out", overwrite=False) as work:
+            work.blocks("key").save_chunk(0, {"a": np.zeros(200_000)})
         assert not list(disk.iterdir())
     finally:
         subprocess.run(["umount", str(disk)], check=True)

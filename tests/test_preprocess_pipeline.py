@@ -86,18 +86,18 @@ def test_overlay_shows_every_frame(plain):
 def test_summary_and_what_the_folder_tells(plain):
     got = summary(plain)
     assert list(got) == [
-        "frames", "tracked_fraction", "fps_processed", "reprojection_iod", "jitter_ratio", "peak_rss_mb", "verdict",
-        "warnings",
+        "frames", "tracked_fraction", "fps_processed", "reprojection_iod", "jitter_ratio", "peak_rss_mb", "reused",
+        "verdict", "warnings",
     ]  # fmt: skip
     assert got["frames"] == 36 and got["tracked_fraction"] == 1.0
     # Three seconds of a made face: the check of a clip says that it is short.
     assert got["verdict"] == "warn" and any("can be used" in warning for warning in got["warnings"])
     assert 0 < got["reprojection_iod"] < 0.05
     json.dumps(got)
-    measured = plain.info["metrics"]
-    stages = [name.removesuffix("_seconds") for name in measured if name.endswith("_seconds")]
-    assert stages == ["detection", "tracking", "shoulders", "background", "sound", "overlay"]
-    assert all(measured[f"{name}_seconds"] >= 0 and measured[f"{name}_peak_rss_mb"] > 50 for name in stages)
+    stages = plain.info["stages"]
+    assert list(stages) == ["detection", "tracking", "shoulders", "background", "sound", "check", "overlay"]
+    assert all(s["seconds"] >= 0 and s["peak_rss_mb"] > 50 and s["reused"] is False for s in stages.values())
+    assert got["reused"] == [] and got["peak_rss_mb"] == max(s["peak_rss_mb"] for s in stages.values())
     assert plain.info["source"]["name"] == "télé phone.mp4" and plain.info["source"]["rotation_degrees"] == 90
     assert plain.info["config"]["long_side"] == 256
     assert str(plain.path.parent) not in (plain.path / "capture.json").read_text()
@@ -199,12 +199,12 @@ def test_interrupted_run_goes_on_where_it_was(tmp_path):
     clip = rendered_head_video(tmp_path / "long.mp4", seconds=12)  # 144 frames: a block and a rest
     output, partial = tmp_path / "out", tmp_path / ".out.partial"
     process = subprocess.Popen(command(clip, output), stderr=subprocess.PIPE, text=True)
-    wait_for((partial / "detections" / "000000.npz").is_file, process)
+    wait_for((partial / ".stages" / "pass" / "000000.npz").is_file, process)
     process.send_signal(signal.SIGINT)
     _, text = process.communicate(timeout=60)
     assert process.returncode == 3, text
     assert "the same command goes on from there" in text and not output.exists()
-    kept = os.stat(partial / "frames" / "000000.jpg")
+    kept = os.stat(partial / ".stages" / "pass" / "frames" / "000000.jpg")
     capture = track(clip, output, config=PreprocessConfig(overlay=False))
     assert len(capture) == 144 and capture.tracked.all() and not partial.exists()
     same = os.stat(output / "frames" / "000000.jpg")

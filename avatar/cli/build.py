@@ -18,8 +18,15 @@ from avatar.progress import note
 class Preprocess(Computing):
     """Track a head in a video and write a capture folder.
 
+    Stopped or killed, it goes on when the command is repeated. With --overwrite it takes over from the capture that is
+    there what the changed options do not concern.
+
     Example: visavis preprocess me.mp4 -o me.capture
+    Example: visavis preprocess me.mp4 -o me.capture --overwrite --head flame:generic_model.pkl
     """
+
+    threads: Annotated[int, tyro.conf.arg(aliases=["--jobs"])] = 0
+    """Processors to work on; 0 takes all that this process may use. The tracks do not depend on it."""
 
     video: Input = field(kw_only=True)
     output: Output = field(kw_only=True)
@@ -34,6 +41,8 @@ class Preprocess(Computing):
     """Leave out what comes before this time."""
     max_seconds: float | None = None
     """Use no more than this much of the video."""
+    overlay: bool = True
+    """Draw overlay.mp4, which shows what the tracker saw."""
     fix_sync: bool = False
     """Shift sound that is out of step with the lips (visavis check)."""
     photometric: bool = True
@@ -49,10 +58,11 @@ class Preprocess(Computing):
             long_side=self.long_side,
             start_seconds=self.start_seconds,
             max_seconds=self.max_seconds,
+            overlay=self.overlay,
             fix_sync=self.fix_sync,
             tracking=tracking,
         )
-        capture = track(self.video, self.output, config=config, overwrite=self.overwrite)
+        capture = track(self.video, self.output, config=config, overwrite=self.overwrite, jobs=self.threads)
         return summary(capture) | {"capture": str(self.output)}
 
 

@@ -126,18 +126,16 @@ def shift_sound(samples: np.ndarray, seconds: float) -> np.ndarray:
     return moved
 
 
-def check_preprocessed(folder: Path, fix: bool) -> Quality:
-    """Judge a capture that has just been made; quality.json is written, and capture.json gets verdict and warnings."""
+def check_preprocessed(folder: Path) -> Quality:
+    """Judge a capture that has just been made, and write its quality.json."""
     quality = check_capture(folder).quality
-    if fix and fix_sync(folder, quality.sync):
-        quality = check_capture(folder).quality
     write_json(folder / QUALITY_FILE, quality.as_json())
-    capture = CaptureFolder.load(folder)
-    info = {key: value for key, value in capture.info.items() if key != "schema"}
-    said = [f"{f.text}: {f.advice}" if f.advice else f.text for f in quality.findings]
-    known = {"known_warnings": _known_warnings(capture)}
-    save_info(folder, {**info, "verdict": quality.verdict, "warnings": said, **known})
     return quality
+
+
+def said(quality: Quality) -> list[str]:
+    """The findings as the warnings of capture.json."""
+    return [f"{f.text}: {f.advice}" if f.advice else f.text for f in quality.findings]
 
 
 def summary(checked: Checked) -> dict:

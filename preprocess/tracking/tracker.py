@@ -38,6 +38,7 @@ def track_clip(
     observations: Observations,
     config: TrackConfig | None = None,
     pictures: tuple[Read, Read] | None = None,
+    jobs: int = 1,
 ) -> TrackResult:
     """Fit identity, focal length, and every frame's pose and expression to the detected landmarks, then to the pixels.
 
@@ -46,6 +47,7 @@ def track_clip(
 
     Args:
         pictures: frame (RGB) and person mask by number; without them, the landmarks alone decide.
+        jobs: threads that work on the pictures.
 
     Raises:
         BadInput: a face in too few frames of the training part, or a landmark table too scattered.
@@ -79,7 +81,7 @@ def track_clip(
     if pictures and pixels.rounds:
         found = refine_frames(
             head, neutral, evidence, frames, np.flatnonzero(seen), joint[seen], _camera(person, observations),
-            *pictures, pixels,
+            *pictures, pixels, jobs,
         )  # fmt: skip
         surer = replace(
             config, smooth_rotation_sd=pixels.smooth_rotation_sd, smooth_translation_sd=pixels.smooth_translation_sd
