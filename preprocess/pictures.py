@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from avatar.errors import FormatMismatch
+from avatar.threads import workers
 
 _JPEG_QUALITY = 97
 _AHEAD = 4
@@ -53,10 +54,13 @@ def read_mask(path: Path, width: int, height: int) -> UInt8[np.ndarray, "h w"]:
     return _decode(path, cv2.IMREAD_GRAYSCALE, width, height)
 
 
-def read_ahead(read: Callable[[int], _Read], indices: Iterable[int]) -> Iterator[_Read]:
-    """`read` of each index in order, a few of them ahead in a thread: decoding leaves the other core to the caller."""
+def read_ahead(read: Callable[[int], _Read], indices: Iterable[int], jobs: int) -> Iterator[_Read]:
+    """`read` of each index in order, a few of them ahead in a thread: decoding leaves the other core to the caller.
+
+    With one job there is no other core, and no thread.
+    """
     waiting: deque[Future[_Read]] = deque()
-    with ThreadPoolExecutor(1) as reading:
+    with workers(1, jobs) as reading:
         for index in indices:
             waiting.append(reading.submit(read, index))
             if len(waiting) > _AHEAD:

@@ -155,7 +155,7 @@ class Clip:
 
     def _find_shoulders(self, tracked: TrackResult) -> Facts:
         chin = self.observations.landmarks_px[:, :, 1].max(1)
-        torso = track_torso(tracked.motion, tracked.camera, chin, self.picture, self.mask)
+        torso = track_torso(tracked.motion, tracked.camera, chin, self.picture, self.mask, self.jobs)
         save_arrays(self.work.path / SHOULDERS, {"torso": torso})
         return {}
 

@@ -34,13 +34,14 @@ Read = Callable[[int], UInt8[np.ndarray, "h w *c"]]
 
 
 def track_torso(
-    motion: Motion, camera: Camera, chin_px: Float[np.ndarray, " t"], frame: Read, mask: Read
+    motion: Motion, camera: Camera, chin_px: Float[np.ndarray, " t"], frame: Read, mask: Read, jobs: int = 1
 ) -> Float[np.ndarray, "t 3"]:
     """`Motion.torso` of a tracked clip; all zero where the shoulders can't be followed (too little of them to see).
 
     Args:
         chin_px: row of the chin per frame in capture pixels, NaN where no face was found.
         frame, mask: the capture's pictures (RGB) and person masks, by index; read once each, nothing is kept.
+        jobs: processors to use.
     """
     count, scale = len(motion), LONG_SIDE / max(camera.width, camera.height)
     size = (round(camera.width * scale), round(camera.height * scale))
@@ -57,7 +58,7 @@ def track_torso(
     lost, allowed = 0, (1 - MIN_SHARE) * training.sum()
     for order in (range(reference, count), range(reference - 1, -1, -1)):
         warp = np.eye(2, 3)
-        for index, picture in zip(order, read_ahead(lambda i: _gray(frame(i), size), order), strict=True):
+        for index, picture in zip(order, read_ahead(lambda i: _gray(frame(i), size), order, jobs), strict=True):
             found = _align(template, picture, warp)
             if found is not None:
                 warp = warps[index] = found
