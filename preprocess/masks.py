@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from avatar.assets import find_asset
 
@@ -36,12 +38,13 @@ class PersonSegmenter:
 
     def mask(self, rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
         """How sure the network is that a pixel shows a person: 0 to 255."""
+        import cv2
         import mediapipe as mp
 
         result = self._segmenter.segment(mp.Image(mp.ImageFormat.SRGB, np.ascontiguousarray(rgb)))
         # The mask's memory belongs to the result: it is rounded into our own before that goes away.
         confidence = result.confidence_masks[-1].numpy_view().reshape(rgb.shape[:2])
-        return snapped(rgb, np.rint(confidence * 255).astype(np.uint8))
+        return snapped(rgb, cv2.convertScaleAbs(confidence, alpha=255))
 
 
 def snapped(rgb: UInt8[np.ndarray, "h w 3"], mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
@@ -65,7 +68,7 @@ class SteadyMasks:
     """
 
     def __init__(self) -> None:
-        self._recent: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self._recent: list[_Masked] = []
 
     def add(
         self, index: int, rgb: UInt8[np.ndarray, "h w 3"], mask: UInt8[np.ndarray, "h w"]
@@ -74,7 +77,8 @@ class SteadyMasks:
         import cv2
 
         coarse = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        self._recent = [*self._recent[-2:], (index, coarse, mask)]
+        alike = _alike(self._recent[-1].coarse, coarse, mask.shape[1::-1]) if self._recent else None
+        self._recent = [*self._recent[-2:], _Masked(index, coarse, mask, alike)]
         return [self._steady(len(self._recent) - 2)] if len(self._recent) > 1 else []
 
     def finish(self) -> list[tuple[int, UInt8[np.ndarray, "h w"]]]:
@@ -86,11 +90,35 @@ class SteadyMasks:
     def _steady(self, place: int) -> tuple[int, UInt8[np.ndarray, "h w"]]:
         import cv2
 
-        index, guide, mask = self._recent[place]
-        total, weights = mask.astype(np.float32), np.ones(mask.shape, np.float32)
-        for _, other, its_mask in self._recent[max(0, place - 1) : place] + self._recent[place + 1 : place + 2]:
-            change = cv2.blur(np.square(cv2.absdiff(guide, other), dtype=np.float32).mean(2), (3, 3))
-            alike = cv2.resize(np.exp(change / (-2 * _SAME_LEVELS**2)), mask.shape[::-1])
-            total += alike * its_mask
+        own = self._recent[place]
+        total, weights = own.mask.astype(np.float32), np.ones(own.mask.shape, np.float32)
+        neighbours = [(own.alike, self._recent[place - 1].mask)] if place else []
+        neighbours += [(after.alike, after.mask) for after in self._recent[place + 1 : place + 2]]
+        for alike, mask in neighbours:
+            assert alike is not None
+            cv2.accumulateProduct(alike, mask.astype(np.float32), total)
             weights += alike
-        return index, np.rint(total / weights).astype(np.uint8)
+        return own.index, cv2.divide(total, weights, dtype=cv2.CV_8U)
+
+
+@dataclass(frozen=True)
+class _Masked:
+    """A frame's mask, and its picture at half size."""
+
+    index: int
+    coarse: UInt8[np.ndarray, "h2 w2 3"]
+    mask: UInt8[np.ndarray, "h w"]
+    alike: Float[np.ndarray, "h w"] | None
+    """How much the picture stayed the same since the frame before, 0 to 1."""
+
+
+def _alike(
+    one: UInt8[np.ndarray, "h2 w2 3"], other: UInt8[np.ndarray, "h2 w2 3"], size: tuple[int, int]
+) -> Float[np.ndarray, "h w"]:
+    import cv2
+
+    change = cv2.absdiff(one, other)
+    exponent = cv2.transform(
+        cv2.multiply(change, change, dtype=cv2.CV_32F), np.full((1, 3), 1 / (-6 * _SAME_LEVELS**2))
+    )
+    return cv2.resize(cv2.exp(cv2.blur(exponent, (3, 3))), size)
