@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class Scene:
 
     def __init__(self, n: int, size: int) -> None:
         self.parts = mesh, pose, head, torso = rigged_head(n)
-        self.layers = Layers(HeadLayer(**head._asdict()), TorsoLayer(**torso._asdict()))
+        self.layers = Layers(HeadLayer(*(getattr(head, f.name) for f in fields(HeadLayer))), TorsoLayer(*torso))
         self.head, self.neutral = _head_model(mesh), mesh.neutral
         focal = 0.75 * size * float(pose.translation[2]) / HEAD_HEIGHT
         self.camera = Camera(size, size, focal, focal, size / 2, size / 2)
@@ -103,8 +104,8 @@ def _avatar_stereo(name: str, n: int, size: int) -> Case:
     )
 
 
-def _arrays(tensors: Iterable[torch.Tensor]) -> list[np.ndarray]:
-    return [t.numpy() for t in tensors]
+def _arrays(tensors: Iterable[torch.Tensor | None]) -> list[np.ndarray | None]:
+    return [None if t is None else t.numpy() for t in tensors]
 
 
 STEP_CASES: dict[str, Callable[[str], Case]] = {
