@@ -30,7 +30,7 @@ from avatar.plate import plate_behind
 from avatar.playback import AVATAR_SCHEMA, Background, Player
 from avatar.renderer import render
 from avatar.types import Camera, Gaussians, HeadParams, Motion, RenderOutput
-from cuda_ext.rig_types import RigMesh
+from cuda_ext.rig_types import each_array
 
 SCHEMA = AVATAR_SCHEMA
 
@@ -117,11 +117,10 @@ class Avatar:
 
     @cached_property
     def _player(self) -> Player:
-        mesh = RigMesh(*(t.numpy() for t in rig_mesh(self.head, self.neutral)))
-        head, torso = (
-            type(part)(*(None if t is None else t.detach().numpy() for t in part)) for part in self.layers.rig_parts()
-        )
-        return Player(mesh, head, torso, self.driving.statistics(), self.background, self.camera, self.own_motion)  # pyright: ignore[reportArgumentType]
+        head, torso = self.layers.rig_parts()
+        mesh = rig_mesh(self.head, self.neutral)
+        parts = (each_array(mesh, _numpy), each_array(head, _numpy), each_array(torso, _numpy))
+        return Player(*parts, self.driving.statistics(), self.background, self.camera, self.own_motion)  # pyright: ignore[reportArgumentType]
 
     def render(self, motion: str | Motion = "own", camera: Camera | None = None, frame: int = 0):
         """The API's short form: one 8-bit RGB frame of a motion (default: the person's own track and camera)."""
@@ -177,6 +176,10 @@ def load(path: str | Path) -> Avatar:
         head, neutral, layers, driving, background, camera, load_motion(path / "motion.npz"), info, path,
         audio if audio.exists() else None, content["head"]["name"],
     )  # fmt: skip
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
 
 
 def to_uint8(rgb: Float[Tensor, "h w c"]) -> UInt8[np.ndarray, "h w c"]:

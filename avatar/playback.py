@@ -28,7 +28,7 @@ from avatar.tracks import AlongMotion, Camera, Motion
 from cuda_ext.backends import BackendMissing, native
 from cuda_ext.camera_models import CAMERA_MODELS, MAX_SIDE
 from cuda_ext.packed import Storage
-from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, shapes
+from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, each_array, shapes
 
 AVATAR_SCHEMA = "visavis.avatar/1"
 Background = str | tuple[float, float, float]
@@ -277,7 +277,7 @@ def _pose_shapes(expressions: int, features: int, torso_features: int) -> list[t
 
 def _shapes_only(part: Any) -> Any:
     """The same shapes, without memory: what later poses are checked against."""
-    return type(part)(*(None if array is None else np.broadcast_to(np.float32(0), array.shape) for array in part))
+    return each_array(part, lambda array: np.broadcast_to(np.float32(0), array.shape))
 
 
 def _contiguous(array: np.ndarray, integers: bool = False) -> np.ndarray:

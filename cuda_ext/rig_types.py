@@ -5,7 +5,8 @@ The order of the fields is the order in which the native code takes their addres
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 Array = Any
 """A contiguous numpy array or torch tensor on the CPU."""
@@ -84,6 +85,14 @@ class RigTorso(NamedTuple):
     colors: Array
     map_means: Array
     """(n, 3, kt)"""
+
+
+Part = TypeVar("Part", RigMesh, RigPose, RigHead, RigTorso)
+
+
+def each_array(part: Part, change: Callable[[Array], Array]) -> Part:
+    """The part (one of the tuples above) made of its changed arrays; what is None stays None."""
+    return type(part)(*(None if array is None else change(array) for array in part))
 
 
 def addresses(arrays: tuple[Array | None, ...]) -> list[int]:

@@ -18,7 +18,7 @@ from cuda_ext import ops
 from cuda_ext.camera_models import CAMERA_MODELS
 from cuda_ext.ops.fit_step import HEAD_LEARNED
 from cuda_ext.packed import PackedMap, pack_map
-from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso
+from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, each_array
 from cuda_ext.triplane_layout import TriplaneLayout
 from cuda_ext.types import HARMONICS, Cameras
 
@@ -141,7 +141,7 @@ def rig(draw: Draw) -> Call:
 
 
 def _detached(part: Any) -> Any:
-    return type(part)(*(None if t is None else t.detach() for t in part))
+    return each_array(part, lambda t: t.detach())
 
 
 def fit_step(draw: Draw) -> Call:
@@ -230,7 +230,7 @@ def packed(draw: Draw) -> Call:
 
 
 def playback(draw: Draw) -> Call:
-    parts = {name: type(p)(*(None if t is None else t.detach().numpy() for t in p)) for name, p in _rig(draw).items()}
+    parts = {name: each_array(part, lambda t: t.detach().numpy()) for name, part in _rig(draw).items()}
     pose, frames = parts["pose"], draw.rng.randint(1, 3)
     width, height, model = draw.size(70, 1), draw.size(70, 1), draw.rng.choice(CAMERA_MODELS)
 

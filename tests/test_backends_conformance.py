@@ -17,6 +17,7 @@ from avatar.errors import BackendUnavailable
 from avatar.evaluation.bench_scenes import head_scene
 from cuda_ext import backends, reference
 from cuda_ext.gpu.ops import GpuOps
+from cuda_ext.rig_types import each_array
 
 _SIMT = GpuOps(lambda device: SimtLauncher(seed=11))
 _REASONS = backends.available()
@@ -99,7 +100,7 @@ def test_losses(backend):
 
 def test_rig(backend):
     functions, device, _ = backend
-    parts = [type(p)(*(t.to(device) for t in p)) for p in rig_parts(120, 30)]
+    parts = [each_array(part, lambda t: t.to(device)) for part in rig_parts(120, 30)]
     exact = [cast(p, torch.float64, learn=False) for p in rig_parts(120, 30)]
     for got, want in zip(functions.rig(*parts), reference.rig(*exact), strict=True):
         assert relative(got.cpu(), want) < 1e-5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +16,10 @@ from avatar.renderer import camera_batch
 from avatar.types import Gaussians
 from cuda_ext import ops, reference
 from cuda_ext.backends import native
-from cuda_ext.rig_types import RigHead, RigPose, RigTorso
+from cuda_ext.rig_types import Part, each_array
 from cuda_ext.types import Cameras
 
 Scene = tuple[Gaussians, Cameras]
-Part = TypeVar("Part", RigPose, RigHead, RigTorso)
 TWIN = "reference (torch)"
 NARROW = "cpu, 4 lanes"
 ONE_VIEW = "one view"
@@ -99,8 +97,7 @@ def _ssim_case(name: str, size: int) -> Case:
 
 def _learned(part: Part) -> Part:
     """The same tensors as leaves of a graph."""
-    given = {name: t for name, t in part._asdict().items() if t is not None}
-    return type(part)(**{name: t.clone().requires_grad_(t.is_floating_point()) for name, t in given.items()})
+    return each_array(part, lambda t: t.clone().requires_grad_(t.is_floating_point()))
 
 
 def _rig_case(name: str, n: int) -> Case:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 
 import numpy as np
@@ -23,7 +23,7 @@ from avatar.playback import Player
 from avatar.renderer import render
 from avatar.types import Camera, Motion
 from cuda_ext import ops
-from cuda_ext.rig_types import RigHead, RigMesh, RigTorso
+from cuda_ext.rig_types import RigMesh, each_array
 
 TORCH = "torch path"
 SSIM_WEIGHT, MASK_WEIGHT = 0.2, 0.05
@@ -79,7 +79,11 @@ def _fit_step(name: str, n: int, size: int) -> Case:
 
 def _player(scene: Scene) -> Player:
     mesh, _, head, torso = scene.parts
-    arrays = (RigMesh(*_arrays(mesh)), RigHead(*_arrays(head)), RigTorso(*_arrays(torso)))
+    arrays = (
+        each_array(mesh, torch.Tensor.numpy),
+        each_array(head, torch.Tensor.numpy),
+        each_array(torso, torch.Tensor.numpy),
+    )
     space = Statistics(*(np.ones(3, np.float32) for _ in Statistics._fields))  # the motion is prepared already
     return Player(*arrays, space, scene.plate, scene.camera, scene.motion)
 
@@ -102,10 +106,6 @@ def _avatar_stereo(name: str, n: int, size: int) -> Case:
     return Case(
         name, lambda: player.frames(scene.prepared, 0, pair), {ONE_VIEW: lambda: player.frame(scene.prepared, 0)}
     )
-
-
-def _arrays(tensors: Iterable[torch.Tensor | None]) -> list[np.ndarray | None]:
-    return [None if t is None else t.numpy() for t in tensors]
 
 
 STEP_CASES: dict[str, Callable[[str], Case]] = {
