@@ -12,7 +12,7 @@ from cuda_ext import ops
 
 @contextmanager
 def cores(jobs: int) -> Iterator[int]:
-    """Keep torch to one thread, the native core and OpenCV to `jobs`; gives that number.
+    """Keep the native core to `jobs` threads, torch and OpenCV to one for each that we make; gives that number.
 
     Args:
         jobs: 0 stands for all processors that this process may use.
@@ -27,7 +27,7 @@ def cores(jobs: int) -> Iterator[int]:
     jobs = jobs or usable_cores()
     before = ops.get_threads(), cv2.getNumThreads()
     ops.set_threads(jobs)
-    cv2.setNumThreads(jobs)
+    cv2.setNumThreads(1)
     try:
         with one_torch_thread():
             yield jobs
