@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import jaxtyping
 import pytest
 
+# Several workers share the cores; before torch is there.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The shapes in our signatures are checked in tests only.
 jaxtyping.install_import_hook(["avatar", "cuda_ext", "preprocess"], "shapes.checked")
 
 # Shells start background jobs deaf to Ctrl-C, and programs that the tests start would inherit it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests go first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture

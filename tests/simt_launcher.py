@@ -49,7 +49,7 @@ def _machine() -> str:
     return compiler + next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
-def _compile(source: Path, flags: tuple[str, ...]) -> Path:
+def compiled(source: Path, flags: tuple[str, ...] = ()) -> Path:
     """The shared library of one .cu file; compiled once per content, flags and machine."""
     text = source.read_text(encoding="utf-8")
     runtime = sorted(RUNTIME.iterdir())
@@ -121,8 +121,40 @@ class SimtLauncher:
 
     def _load(self, source: Path) -> ctypes.CDLL:
         if source not in self._library:
-            self._library[source] = ctypes.CDLL(str(_compile(source, self._flags)))
+            self._library[source] = ctypes.CDLL(str(compiled(source, self._flags)))
         return self._library[source]
+
+
+class GuardedLauncher(SimtLauncher):
+    """Kernels get copies of their tensors with margins around, so that what they do outside doesn't depend on luck.
+
+    Slow: for kernels that are broken on purpose, whose stray writes would else hit whatever the process holds there.
+    """
+
+    MARGIN_BYTES = 1 << 18
+
+    def launch(
+        self, kernel: str, grid: Sequence[int], block: Sequence[int], *arguments: Tensor | int | float | None,
+        shared_bytes: int = 0,
+    ) -> None:  # fmt: skip
+        """Like `SimtLauncher.launch`. Raises: SimtError also when a margin was written to."""
+        margin = self.MARGIN_BYTES
+        tensors = [a for a in arguments if isinstance(a, Tensor)]
+        own = {
+            t.untyped_storage().data_ptr(): torch.empty(0, dtype=torch.uint8).set_(t.untyped_storage()) for t in tensors
+        }
+        wide = {k: torch.nn.functional.pad(v, (margin, margin), value=255) for k, v in own.items()}
+
+        def guarded(t: Tensor) -> Tensor:
+            storage = wide[t.untyped_storage().data_ptr()].untyped_storage()
+            return t.new_empty(0).set_(storage, margin // t.itemsize + t.storage_offset(), t.shape, t.stride())
+
+        copies = [guarded(a) if isinstance(a, Tensor) else a for a in arguments]
+        super().launch(kernel, grid, block, *copies, shared_bytes=shared_bytes)
+        for k, v in own.items():
+            v.copy_(wide[k][margin:-margin])
+            if not ((wide[k][:margin] == 255).all() and (wide[k][-margin:] == 255).all()):
+                raise SimtError(f"{kernel} wrote outside of a tensor of {len(v)} bytes")
 
 
 def _cell(where: str, wanted: str, value: Tensor | int | float | None) -> ctypes._SimpleCData:

@@ -6,6 +6,7 @@ import faulthandler
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from simt_launcher import KERNELS, SimtLauncher
+from simt_launcher import KERNELS, GuardedLauncher, SimtLauncher, compiled
 from simt_scenarios import SCENARIOS, pose, rasterize
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -47,16 +48,22 @@ def intact(stem: str) -> list[torch.Tensor]:
 
 
 def goes_wrong(folder: Path, stem: str, seed: int) -> bool:
-    """Whether a run fails, crashes or gives other results; in a process of its own, since it may overwrite anything."""
-    want = intact(stem)
+    """Whether a run fails, crashes, hangs or gives other results; in a process of its own, since it may break anything.
+
+    The same on every machine: order comes from the seed alone, fresh memory holds NaN, tensors have margins.
+    """
+    want, launcher = intact(stem), GuardedLauncher(folder, seed=seed)
+    compiled(folder / f"{stem}.cu")  # here, where a failure is the test's own
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1] != 0
     try:
         faulthandler.disable()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(120)
         torch.set_num_threads(1)  # the others did not survive the fork
         torch.use_deterministic_algorithms(True)  # fresh memory must not still hold the right results of the run above
-        got = SCENARIOS[stem](SimtLauncher(folder, seed=seed))
+        got = SCENARIOS[stem](launcher)
         same = all(torch.allclose(a.float(), b.float(), atol=1e-4, rtol=1e-3) for a, b in zip(got, want, strict=True))
         os._exit(0 if same else 1)
     finally:
