@@ -116,7 +116,7 @@ def frames(
             require_whole(container, stream, path)
         index, last = 0, -1.0
         step = 1 / float(stream.average_rate or stream.guessed_rate or 25)
-        size = None
+        upright: _Upright | None = None
         for time, frame in _timed(container, stream, path, step, whole=max_seconds is None):
             if time < start_seconds:
                 continue
@@ -126,36 +126,50 @@ def frames(
                 continue
             last = time
             if index >= skip:
-                size = size or fit_size(*upright_size(frame, stream, display_matrix(frame)), long_side)
-                yield index, time, to_rgb(frame, size)
+                upright = upright or _Upright(frame, stream, long_side)
+                yield index, time, upright.rgb(frame)
             index += 1
         if index == 0:
             raise no_frames(path) if not start_seconds else _starts_late(path, start_seconds)
 
 
-def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
-    """One decoded frame upright as RGB of `size` (width, height), rotation and mirroring applied."""
-    from av.video.reformatter import Interpolation
+class _Upright:
+    """Makes RGB pictures of one size of a stream's frames, rotation and mirroring applied.
 
-    matrix = display_matrix(frame)
-    width, height = size[::-1] if swaps(matrix) else size
-    # Two fields of another moment each would show as a comb: one of them is enough for the sizes that we work at.
-    woven = bool(frame.interlaced_frame)
-    shrinks = not woven and width * height < frame.width * frame.height
-    # FFmpeg takes BT.601 when nothing is stated; what is broadcast and recorded at HD size is BT.709.
-    colorspace = _BT709 if int(frame.colorspace) == _UNSPECIFIED and min(frame.width, frame.height) >= 720 else None
-    picture = frame.reformat(
-        frame.width if woven else width,
-        frame.height if woven else height,
-        "rgb24",
-        src_colorspace=colorspace,
-        interpolation=Interpolation.AREA if shrinks else Interpolation.BICUBIC,
-    ).to_ndarray()
-    if woven:
-        import cv2
+    Args:
+        first: the rotation is taken from it. A frame whose side data was looked at is in a cycle of references (PyAV),
+            which would leave each frame's memory to the garbage collector.
+    """
 
-        picture = cv2.resize(picture[::2], (width, height), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(turned(picture, matrix))
+    def __init__(self, first: VideoFrame, stream: VideoStream, long_side: int | None) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._matrix = display_matrix(first)
+        self._size = fit_size(*upright_size(first, stream, self._matrix), long_side)
+        self._reformatter = VideoReformatter()
+
+    def rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+        from av.video.reformatter import Interpolation
+
+        width, height = self._size[::-1] if swaps(self._matrix) else self._size
+        # Two fields of another moment each would show as a comb: one of them is enough for the sizes that we work at.
+        woven = bool(frame.interlaced_frame)
+        shrinks = not woven and width * height < frame.width * frame.height
+        # FFmpeg takes BT.601 when nothing is stated; what is broadcast and recorded at HD size is BT.709.
+        unstated_hd = int(frame.colorspace) == _UNSPECIFIED and min(frame.width, frame.height) >= 720
+        picture = self._reformatter.reformat(
+            frame,
+            frame.width if woven else width,
+            frame.height if woven else height,
+            "rgb24",
+            src_colorspace=_BT709 if unstated_hd else None,
+            interpolation=Interpolation.AREA if shrinks else Interpolation.BICUBIC,
+        ).to_ndarray()
+        if woven:
+            import cv2
+
+            picture = cv2.resize(picture[::2], (width, height), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(turned(picture, self._matrix))
 
 
 def _starts_late(path: Path, start_seconds: float) -> BadInput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -173,3 +174,15 @@ def test_megabytes_of_metadata_in_a_foreign_alphabet(tmp_path):
     assert len(data) > 2_000_000
     path.write_bytes(data.replace("é".encode() * 4, b"\xe9" * 8, 1))  # Latin-1, as cameras write it
     assert len(list(frames(path))) == 24
+
+
+def test_decoded_frames_do_not_wait_for_the_garbage_collector(tmp_path):
+    path = corner_video(tmp_path / "clip.mp4", seconds=4.0, fps=10)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in frames(path):
+            pass
+        assert gc.collect() < 40
+    finally:
+        gc.enable()

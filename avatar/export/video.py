@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.error import FFmpegError
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import Float, UInt8
 
@@ -77,6 +77,7 @@ class VideoWriter:
             raise cannot_write(self.path, error) from error
         if comment:
             self._container.metadata["comment"] = comment
+        self._reformatter = VideoReformatter()
         self._video = self._add_video_stream(crf, preset, threads)
         self._audio = self._add_audio_stream() if self._sound else None
 
@@ -93,8 +94,9 @@ class VideoWriter:
         if rgb.shape != (self.height, self.width, 3) or rgb.dtype != np.uint8:
             raise ValueError(f"expected uint8 {(self.height, self.width, 3)}, got {rgb.dtype} {rgb.shape}")
         even = np.pad(rgb, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        frame = self._reformatter.reformat(
+            frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.time_base = self.frames, 1 / self._rate
         self._guarded(lambda: self._container.mux(self._video.encode(frame)))
