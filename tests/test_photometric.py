@@ -75,7 +75,7 @@ def landmarks_that_hardly_know(head, frames: Frames) -> LandmarkEvidence:
     model = landmark_model(head, small_table(), config)
     person = Person(model.rest, CAMERA.fx, torch.tensor([CAMERA.cx, CAMERA.cy]), model)
     posed = (
-        displaced(model.rest, model.basis.expression, frames.expression) @ frames.rotation.mT
+        displaced(model.rest, model.expression, frames.expression) @ frames.rotation.mT
         + frames.translation[:, None]
     )
     pixels = CAMERA.fx * posed[..., :2] / posed[..., 2:] + person.centre_px

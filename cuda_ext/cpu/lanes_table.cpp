@@ -6,7 +6,8 @@ namespace VISAVIS_NAMESPACE {
 
 constexpr FieldKernels field_kernels = {
     all_finite,       adam,        packed, triplane_level, triplane_level_backward, triplane_points_backward,
-    triplane_to_rows, triplane_to_columns, kan_scratch,    kan,                     kan_backward};
+    triplane_to_rows, triplane_to_columns, kan_scratch,    kan,                     kan_backward,
+    normal_scratch,   normal_matrix};
 extern const Kernels table;
 const Kernels table = {kLanes,    field_kernels,
                        project,   project_backward,    raster,         raster_backward,

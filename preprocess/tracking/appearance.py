@@ -14,7 +14,7 @@ from torch import Tensor
 from avatar.head.model import REGIONS, HeadModel
 from avatar.types import Camera
 from preprocess.tracking.frames import Frames
-from preprocess.tracking.points import PointBasis, displaced
+from preprocess.tracking.points import displaced
 
 Read = Callable[[int], UInt8[np.ndarray, "h w *c"]]
 
@@ -29,7 +29,7 @@ OUTLIER = 3.0
 MIN_SEEN = 0.1
 """Points visible in less than this share of the frames that were learned from are not used."""
 FEW = 3
-"""Curvature is costly and needs no precision: one of so many points speaks for all."""
+"""Curvature and light need no precision: one of so many points speaks for all."""
 LEARN_ROUNDS = 6
 
 
@@ -40,8 +40,6 @@ class SurfacePoints:
     neutral: Float[Tensor, "n 3"]
     normals: Float[Tensor, "n 3"]
     expression: Float[Tensor, "52 n 3"]
-    few: PointBasis
-    """Of every `FEW`th point."""
 
     @staticmethod
     def spread(head: HeadModel, neutral: Float[Tensor, "v 3"], count: int, seed: int = 0) -> SurfacePoints:
@@ -61,9 +59,8 @@ class SurfacePoints:
         def at_points(field: Tensor) -> Tensor:
             return (field[..., triangles[chosen], :] * weights[..., None]).sum(-2)
 
-        expression = at_points(head.expression_basis)
         unit = torch.nn.functional.normalize(normals[chosen], dim=1)
-        return SurfacePoints(at_points(neutral), unit, expression, PointBasis.of(expression[:, ::FEW].contiguous()))
+        return SurfacePoints(at_points(neutral), unit, at_points(head.expression_basis))
 
 
 @dataclass(frozen=True)

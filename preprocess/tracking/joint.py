@@ -120,7 +120,7 @@ def _coupling(person: Person, seen: Seen, info: Information) -> Float[Tensor, "t
     focal = _focal_force(person, seen, info)
     force = torch.cat((torch.einsum("tnij,knj->tkni", info.matrix, model.identity), focal[:, None]), 1).flatten(2)
     return torch.cat(
-        (derivative.transpose(1, 2) @ force.transpose(1, 2), (force @ model.basis.expression.flatten(1).T).mT), 1
+        (derivative.transpose(1, 2) @ force.transpose(1, 2), (force @ model.expression.flatten(1).T).mT), 1
     )
 
 

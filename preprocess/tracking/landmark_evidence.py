@@ -8,9 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cuda_ext import ops
 from preprocess.tracking.frames import Frames, Linearised
 from preprocess.tracking.landmarks import LandmarkModel
-from preprocess.tracking.points import N_POSE, displaced, pixel_derivative, point_gradient, point_matrix
+from preprocess.tracking.points import (
+    N_POSE,
+    back_projected,
+    displaced,
+    pixel_derivative,
+    point_gradient,
+)
 from preprocess.tracking.types import TrackConfig
 
 
@@ -55,7 +62,7 @@ class Seen:
 
 def project(person: Person, frames: Frames, targets: Targets) -> Seen:
     """Pose and project the landmarks."""
-    head = displaced(person.neutral, person.model.basis.expression, frames.expression)
+    head = displaced(person.neutral, person.model.expression, frames.expression)
     camera = head @ frames.rotation.transpose(1, 2) + frames.translation[:, None]
     pixels = person.focal_px * camera[..., :2] / camera[..., 2:].clamp_min(1e-3) + person.centre_px
     return Seen(head, camera, pixels, pixels - targets.landmarks_px)
@@ -83,27 +90,33 @@ class Information:
     """Of a squared residual, per px^2."""
     pixel: Float[Tensor, "t n 2 3"]
     """Derivative of the pixel by the head-frame point."""
-    matrix: Float[Tensor, "t n 3 3"]
     gradient: Float[Tensor, "t n 3"]
+
+    @property
+    def rows(self) -> Float[Tensor, "t n 2 3"]:
+        """`pixel` for residuals of unit weight."""
+        return self.pixel * self.weight.sqrt()[..., None, None]
+
+    @property
+    def matrix(self) -> Float[Tensor, "t n 3 3"]:
+        """Second derivative by the head-frame point."""
+        return self.pixel.mT @ (self.pixel * self.weight[..., None, None])
 
 
 def information(person: Person, frames: Frames, targets: Targets, seen: Seen, config: TrackConfig) -> Information:
-    """Weights, Q matrices and their gradients at the current parameters."""
+    """Weights and derivatives at the current parameters."""
     pixel = pixel_derivative(frames.rotation, seen.camera, person.focal_px)
     trust = robust_weights(seen.residual, targets, person.model, config)
     weight = trust * targets.weights / targets.sigma_px[:, None] ** 2
-    weighted = pixel * weight[..., None, None]
-    return Information(
-        weight, pixel, weighted.transpose(-1, -2) @ pixel, torch.einsum("tnij,tni->tnj", weighted, seen.residual)
-    )
+    return Information(weight, pixel, back_projected(pixel, weight[..., None] * seen.residual))
 
 
 def normal_equations(
     person: Person, seen: Seen, info: Information, frames: Frames, targets: Targets, config: TrackConfig
 ) -> tuple[Float[Tensor, "t 58 58"], Float[Tensor, "t 58"]]:
     """Matrix and gradient of the 6 + 52 unknowns of each frame, expression prior included."""
-    a = point_matrix(person.model.basis, seen.head, info.matrix)
-    g = point_gradient(person.model.basis.expression, seen.head, info.gradient)
+    a = ops.normal_matrix(person.model.expression.permute(1, 2, 0), seen.head, info.rows)
+    g = point_gradient(person.model.expression, seen.head, info.gradient)
     prior = config.expression_sd**-2
     a.diagonal(dim1=1, dim2=2)[:, N_POSE:] += prior
     g[:, N_POSE:] += prior * (frames.expression - targets.scores)

@@ -11,7 +11,6 @@ from torch import Tensor
 from avatar.errors import BadInput
 from avatar.head.landmarks import EYES, IRISES, LIPS, N_LANDMARKS, RIGID
 from avatar.head.model import HeadModel, LandmarkTable
-from preprocess.tracking.points import PointBasis
 from preprocess.tracking.types import TrackConfig
 
 
@@ -28,7 +27,7 @@ class LandmarkModel:
     rest: Float[Tensor, "n 3"]
     """On the template (with landmark offsets once they are known)."""
     identity: Float[Tensor, "k n 3"]
-    basis: PointBasis
+    expression: Float[Tensor, "52 n 3"]
     pooling: Float[Tensor, "n n"]
     """Rows sum to 1: means over the neighbourhood of a landmark."""
 
@@ -72,5 +71,5 @@ def landmark_model(head: HeadModel, table: LandmarkTable, config: TrackConfig) -
     near = (torch.cdist(rest, rest) < max(config.region_radius_mm, 1e-3) * 1e-3).float()
     return LandmarkModel(
         used, vertices, barycentrics, weights, rest, at_landmarks(head.identity_basis),
-        PointBasis.of(at_landmarks(head.expression_basis)), near / near.sum(1, keepdim=True),
+        at_landmarks(head.expression_basis), near / near.sum(1, keepdim=True),
     )  # fmt: skip

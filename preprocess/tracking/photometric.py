@@ -21,6 +21,7 @@ from torch import Tensor
 from avatar.head.model import HeadModel
 from avatar.progress import progress
 from avatar.types import Camera
+from cuda_ext import ops
 from preprocess.tracking.appearance import (
     FEW,
     OUTLIER,
@@ -35,7 +36,7 @@ from preprocess.tracking.appearance import (
 )
 from preprocess.tracking.frames import Frames, Linearised, Remembered, solve_frames
 from preprocess.tracking.landmark_evidence import LandmarkEvidence
-from preprocess.tracking.points import pixel_derivative, point_gradient, point_matrix
+from preprocess.tracking.points import back_projected, pixel_derivative, point_gradient
 from preprocess.tracking.types import PhotometricConfig
 
 LIGHT_RIDGE = (0.0, 0.02, 0.02, 0.02)
@@ -73,13 +74,11 @@ class PhotometricEvidence:
         trust = self.weights * self._trust(residual)
         slopes = torch.stack([sampled([pair[axis] for pair in self.slopes], placed) for axis in (0, 1)], 2)
         pixel = pixel_derivative(frames.rotation, placed.camera, self.camera.fx)
-        force = (slopes @ residual[..., None])[..., 0] * trust[..., None]
-        gradient = (pixel.mT @ force[..., None])[..., 0]
-        few = slice(None, None, FEW)
-        some, bent = pixel[:, few], slopes[:, few]
-        structure = FEW * trust[:, few, None, None] * (bent @ bent.mT)
-        a = point_matrix(self.appearance.points.few, placed.head[:, few], some.mT @ structure @ some)
-        g = point_gradient(self.appearance.points.expression, placed.head, gradient)
+        force = (slopes * residual[:, :, None]).sum(-1) * trust[..., None]
+        basis, few = self.appearance.points.expression, slice(None, None, FEW)
+        rows = _root((FEW * trust[:, few]).sqrt()[..., None, None] * slopes[:, few]).mT @ pixel[:, few]
+        a = ops.normal_matrix(basis[:, few].permute(1, 2, 0), placed.head[:, few], rows)
+        g = point_gradient(basis, placed.head, back_projected(pixel, force))
 
         def cost(other: Frames) -> Tensor:
             return _half_squares(sampled(self.pictures, place(self.appearance.points, other, self.camera)) - lit, trust)
@@ -89,20 +88,19 @@ class PhotometricEvidence:
     def _lit(self, seen: Float[Tensor, "t n 3"], frames: Frames) -> Float[Tensor, "t n 3"]:
         """The appearance in each frame's light: per channel a factor that is linear in the normal, as under distant
         lamps (the first order of Ramamoorthi and Hanrahan 2001)."""
-        colors = self.appearance.colors
-        trust = self.weights * self._trust(seen - colors)
-        normals = self.appearance.points.normals @ frames.rotation.mT
-        lamps = torch.cat((torch.ones_like(normals[..., :1]), normals), -1)  # (t, n, 4)
-        shaded = lamps[:, None] * colors.T[..., None]  # (t, 3, n, 4)
+        colors, normals, few = self.appearance.colors, self.appearance.points.normals, slice(None, None, FEW)
+        off = (seen - colors)[:, few]
+        trust = self.weights[:, few] * self._trust(off, few)
+        lamps = torch.nn.functional.pad(normals[few] @ frames.rotation.mT, (1, 0), value=1.0)  # (t, few, 4)
+        shaded = lamps[:, None] * colors[few].T[..., None]  # (t, 3, few, 4)
         weighted = shaded * trust[:, None, :, None]
         matrix = weighted.mT @ shaded
         strength = matrix[..., 0, 0, None] * torch.tensor(LIGHT_RIDGE)
-        off = weighted.mT @ (seen - colors).mT[..., None]
-        light = torch.linalg.solve(matrix + torch.diag_embed(strength + 1e-9), off)
-        return colors + (shaded @ light)[..., 0].mT
+        light = torch.linalg.solve(matrix + torch.diag_embed(strength + 1e-9), weighted.mT @ off.mT[..., None])[..., 0]
+        return colors * (1 + light[:, None, :, 0] + normals @ (light[..., 1:] @ frames.rotation).mT)
 
-    def _trust(self, residual: Float[Tensor, "t n 3"]) -> Float[Tensor, "t n"]:
-        off2 = residual.square().mean(-1) * self.appearance.precision
+    def _trust(self, residual: Float[Tensor, "t n 3"], points: slice = slice(None)) -> Float[Tensor, "t n"]:
+        off2 = residual.square().mean(-1) * self.appearance.precision[points]
         return (1 + off2 / OUTLIER**2) ** -2
 
 
@@ -164,6 +162,15 @@ def _slopes(image: Float[np.ndarray, "h w 3"]) -> tuple[Float[np.ndarray, "h w 3
     return cv2.Sobel(image, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8), cv2.Sobel(
         image, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8
     )
+
+
+def _root(slopes: Float[Tensor, "t n 2 3"]) -> Float[Tensor, "t n 2 2"]:
+    """L with L L^T = slopes slopes^T (Cholesky): three channels weigh as two measurements."""
+    structure = slopes @ slopes.mT
+    first = structure[..., 0, 0].clamp_min(1e-20).sqrt()
+    both = structure[..., 0, 1] / first
+    second = (structure[..., 1, 1] - both.square()).clamp_min(0).sqrt()
+    return torch.stack((torch.stack((first, torch.zeros_like(first)), -1), torch.stack((both, second), -1)), -2)
 
 
 def _half_squares(residual: Float[Tensor, "t n 3"], weights: Float[Tensor, "t n"]) -> Float[Tensor, " t"]:

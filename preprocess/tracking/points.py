@@ -1,48 +1,19 @@
 """The normal equations of points that move with a head's pose and expression.
 
-Every unknown moves points in the head frame, so the equations are built from one 3x3 information matrix
-Q = R^T Jp^T W Jp R per point (Jp: derivative of what is measured by the camera-space point): the block of unknowns a
-and b with head-frame derivatives Da and Db is sum Da^T Q Db. The Jacobian itself is never stored, and the large
-expression block is one matrix product of the Qs with precomputed products of the basis.
+Every unknown moves points in the head frame, so what is measured enters as its derivative by the point there. Here is
+the gradient; the matrix is `cuda_ext.ops.normal_matrix`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from avatar.geometry import skew
 
 N_POSE = 6
 """Unknowns of the pose: rotation about the head's axes, then translation along them."""
-_AXES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-
-
-@dataclass(frozen=True)
-class PointBasis:
-    """How n points move with the 52 expressions, with the products that only depend on it."""
-
-    expression: Float[Tensor, "52 n 3"]
-    products: Float[Tensor, "n*6 1378"]
-    """Products of displacements, upper triangle, matching the packed Q."""
-    unpack: Int[Tensor, "52 52"]
-    """Where an entry of the expression block lies among the 1378."""
-
-    @staticmethod
-    def of(expression: Float[Tensor, "52 n 3"]) -> PointBasis:
-        """Precompute the products."""
-        first, second = torch.triu_indices(len(expression), len(expression))
-        packed = [
-            expression[first, :, i] * expression[second, :, j]
-            + (i != j) * expression[first, :, j] * expression[second, :, i]
-            for i, j in _AXES
-        ]
-        unpack = torch.zeros(len(expression), len(expression), dtype=torch.long)
-        unpack[first, second] = unpack[second, first] = torch.arange(len(first))
-        return PointBasis(expression, torch.stack(packed, -1).flatten(1).T.contiguous(), unpack)
 
 
 def displaced(
@@ -52,34 +23,17 @@ def displaced(
     return neutral + (expression @ basis.flatten(1)).unflatten(1, neutral.shape)
 
 
-def point_matrix(
-    basis: PointBasis, head: Float[Tensor, "t n 3"], information: Float[Tensor, "t n 3 3"]
-) -> Float[Tensor, "t 58 58"]:
-    """Second derivative of the cost by each frame's 6 + 52 unknowns.
-
-    Args:
-        head: the points in the head frame.
-        information: Q of each point.
-    """
-    t, n = head.shape[:2]
-    flat = basis.expression.flatten(1)
-    packed = torch.stack([information[..., i, j] for i, j in _AXES], -1).reshape(t, n * 6)
-    derivative = pose_derivative(head)
-    moved = information @ derivative
-    a = torch.empty(t, N_POSE + len(flat), N_POSE + len(flat))
-    a[:, N_POSE:, N_POSE:] = (packed @ basis.products)[:, basis.unpack]
-    a[:, :N_POSE, :N_POSE] = torch.einsum("tnia,tnib->tab", derivative, moved)
-    cross = moved.permute(0, 3, 1, 2).reshape(t, N_POSE, n * 3) @ flat.T
-    a[:, :N_POSE, N_POSE:], a[:, N_POSE:, :N_POSE] = cross, cross.transpose(1, 2)
-    return a
-
-
 def point_gradient(
     basis: Float[Tensor, "52 n 3"], head: Float[Tensor, "t n 3"], gradient: Float[Tensor, "t n 3"]
 ) -> Float[Tensor, "t 58"]:
     """First derivative, from that by each point in the head frame."""
     by_pose = torch.cat((torch.linalg.cross(head, gradient).sum(1), gradient.sum(1)), 1)
     return torch.cat((by_pose, gradient.flatten(1) @ basis.flatten(1).T), 1)
+
+
+def back_projected(pixel: Float[Tensor, "t n 2 3"], force: Float[Tensor, "t n 2"]) -> Float[Tensor, "t n 3"]:
+    """Derivative by the points in the head frame, from that by their pixels."""
+    return (pixel * force[..., None]).sum(-2)
 
 
 def pose_derivative(head: Float[Tensor, "t n 3"]) -> Float[Tensor, "t n 3 6"]:
