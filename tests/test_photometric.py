@@ -75,8 +75,7 @@ def landmarks_that_hardly_know(head, frames: Frames) -> LandmarkEvidence:
     model = landmark_model(head, small_table(), config)
     person = Person(model.rest, CAMERA.fx, torch.tensor([CAMERA.cx, CAMERA.cy]), model)
     posed = (
-        displaced(model.rest, model.expression, frames.expression) @ frames.rotation.mT
-        + frames.translation[:, None]
+        displaced(model.rest, model.expression, frames.expression) @ frames.rotation.mT + frames.translation[:, None]
     )
     pixels = CAMERA.fx * posed[..., :2] / posed[..., 2:] + person.centre_px
     weights = model.weights.repeat(FRAMES, 1)
@@ -147,4 +146,4 @@ def test_points_that_are_hidden_or_turned_away_do_not_count(clip):
     images = Pictures(CAMERA, pictures.__getitem__, lambda _: np.zeros((CAMERA.height, CAMERA.width), np.uint8), 1.0)
     points = SurfacePoints.spread(head, head.template, 200)
     appearance = learn_appearance(points, truth, np.arange(FRAMES), images)
-    assert (appearance.precision == 0).all()  # nothing there belongs to the person
+    assert (appearance.surface.precision == 0).all()  # nothing there belongs to the person

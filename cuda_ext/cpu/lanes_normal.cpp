@@ -1,6 +1,6 @@
 // Gauss-Newton matrices of points that move with a head's pose and expression: J^T J, where a row of J is never stored
 // longer than it takes to multiply a block of rows with itself.
-#include "lanes_fields.h"
+#include "lanes.h"
 
 namespace visavis {
 namespace VISAVIS_NAMESPACE {

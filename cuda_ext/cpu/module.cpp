@@ -17,6 +17,7 @@ NB_MODULE(_native, m) {
   register_fields(m);
   register_fit_step(m);
   register_playback(m);
+  register_tracking(m);
 
   m.def("get_threads", &get_threads);
   m.def("set_threads", &set_threads, ReleaseGil(), nb::arg("threads"));

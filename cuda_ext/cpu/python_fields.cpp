@@ -91,16 +91,6 @@ void register_fields(nb::module_& m) {
         kan_backward(v, {floats(inputs[1]), floats(inputs[2])}, {floats(gradients[1]), floats(gradients[2])});
       },
       ReleaseGil(), nb::arg("n"), nb::arg("shape"), nb::arg("grid"), nb::arg("inputs"), nb::arg("gradients"));
-
-  m.def(
-      "normal_matrix",
-      [](int frames, int points, int actions, std::array<Address, 3> inputs, Address out) {
-        NormalView v{};
-        v.frames = frames, v.points = points;
-        v.head = floats(inputs[1]), v.rows = floats(inputs[2]), v.out = floats(out);
-        normal_matrix(v, floats(inputs[0]), actions);
-      },
-      ReleaseGil(), nb::arg("frames"), nb::arg("points"), nb::arg("actions"), nb::arg("inputs"), nb::arg("out"));
 }
 
 }  // namespace visavis

@@ -30,5 +30,6 @@ void register_rig(nanobind::module_& m);
 void register_fields(nanobind::module_& m);
 void register_fit_step(nanobind::module_& m);
 void register_playback(nanobind::module_& m);
+void register_tracking(nanobind::module_& m);
 
 }  // namespace visavis

@@ -28,7 +28,4 @@ struct KanGradients {
 void kan(KanView view, const KanWeights& weights);
 void kan_backward(KanView view, const KanWeights& weights, const KanGradients& gradients);
 
-// Set frames, points, head, rows and out. basis (points, 3, actions).
-void normal_matrix(NormalView view, const float* basis, int actions);
-
 }  // namespace visavis

@@ -69,17 +69,6 @@ struct KanView {
   int64_t weight_floats() const { return (int64_t)inputs * rows() * padded; }
 };
 
-// Gauss-Newton matrices of points that move with a head, frame by frame; see cuda_ext/ops/normal_matrix.py.
-constexpr int kPoseUnknowns = 6;
-constexpr int kNormalPad = 32;  // two of the widest vectors
-struct NormalView {
-  int frames, points, unknowns, padded;
-  const float* basis;  // (points, 3, padded): columns of the pose, left to the kernel, then those of the expressions
-  const float* head;   // (frames, points, 3)
-  const float* rows;   // (frames, points, 2, 3)
-  float* out;          // (frames, unknowns, unknowns)
-};
-
 struct FieldKernels {
   bool (*all_finite)(const float* values, int64_t count);
   void (*adam)(const AdamTensor& t, int64_t begin, int64_t end);
@@ -92,8 +81,6 @@ struct FieldKernels {
   int64_t (*kan_scratch)(const KanView& v);  // floats that a call of the two below needs
   void (*kan)(const KanView& v, int begin, int end, float* scratch);
   void (*kan_backward)(const KanView& v, int begin, int end, float* scratch);  // adds to grad_weights
-  int64_t (*normal_scratch)(const NormalView& v);  // floats that the one below needs
-  void (*normal_matrix)(const NormalView& v, int frame, float* scratch);
 };
 
 }  // namespace visavis

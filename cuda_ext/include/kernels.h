@@ -5,6 +5,7 @@
 #include "fields.h"
 #include "frame.h"
 #include "rig.h"
+#include "tracking.h"
 
 namespace visavis {
 
@@ -20,6 +21,7 @@ struct PhotometricView {
 struct Kernels {
   int lanes;
   FieldKernels fields;
+  TrackingKernels tracking;
   void (*project)(const FrameView&, int chunk);
   void (*project_backward)(const FrameView&, int chunk);
   void (*raster)(const FrameView&, int tile);

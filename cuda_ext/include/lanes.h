@@ -28,6 +28,11 @@ double rig_expression_backward(const RigView& f, int expression);
 CompositeSums composite_rows(const CompositeView& v, int y0, int y1);
 void composite_rows_backward(const CompositeView& v, int y0, int y1);
 void picture_rows(const PictureView& v, int y0, int y1);
+int64_t normal_scratch(const NormalView& v);
+void normal_matrix(const NormalView& v, int frame, float* scratch);
+int64_t alignment_scratch(const AlignmentView& v);
+void align(const AlignmentView& v, int frame, float* scratch);
+void alignment_cost(const AlignmentView& v, int frame, float* scratch);
 
 }  // namespace VISAVIS_NAMESPACE
 }  // namespace visavis

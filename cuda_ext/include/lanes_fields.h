@@ -21,8 +21,6 @@ void triplane_to_columns(const TriplaneView& v, int begin, int end);
 int64_t kan_scratch(const KanView& v);
 void kan(const KanView& v, int begin, int end, float* scratch);
 void kan_backward(const KanView& v, int begin, int end, float* scratch);
-int64_t normal_scratch(const NormalView& v);
-void normal_matrix(const NormalView& v, int frame, float* scratch);
 
 }  // namespace VISAVIS_NAMESPACE
 }  // namespace visavis

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from avatar.head.model import REGIONS, HeadModel
 from avatar.types import Camera
+from cuda_ext import ops
 from preprocess.tracking.frames import Frames
 from preprocess.tracking.points import displaced
 
@@ -28,8 +29,10 @@ OUTLIER = 3.0
 """Colours off by more than this many standard deviations count less and less (Geman and McClure)."""
 MIN_SEEN = 0.1
 """Points visible in less than this share of the frames that were learned from are not used."""
-FEW = 3
-"""Curvature and light need no precision: one of so many points speaks for all."""
+LIGHT_RIDGE = (0.0, 0.02, 0.02, 0.02)
+"""Pull of a frame's light back to the clip's, of all the evidence: brightness is free, its direction nearly so."""
+STRIDE = 3
+"""Light and curvature need no precision: one of so many points speaks for all."""
 LEARN_ROUNDS = 6
 
 
@@ -40,6 +43,10 @@ class SurfacePoints:
     neutral: Float[Tensor, "n 3"]
     normals: Float[Tensor, "n 3"]
     expression: Float[Tensor, "52 n 3"]
+
+    def displaced(self, expression: Float[Tensor, "t 52"]) -> Float[Tensor, "t n 3"]:
+        """The points under expressions, head frame."""
+        return displaced(self.neutral, self.expression, expression)
 
     @staticmethod
     def spread(head: HeadModel, neutral: Float[Tensor, "v 3"], count: int, seed: int = 0) -> SurfacePoints:
@@ -67,17 +74,15 @@ class SurfacePoints:
 class Placed:
     """The points in t frames."""
 
-    head: Float[Tensor, "t n 3"]
     camera: Float[Tensor, "t n 3"]
     pixels: Float[Tensor, "t n 2"]
 
 
 def place(points: SurfacePoints, frames: Frames, camera: Camera) -> Placed:
     """Pose and project the points; `camera` is that of the pictures."""
-    head = displaced(points.neutral, points.expression, frames.expression)
-    local = head @ frames.rotation.mT + frames.translation[:, None]
+    local = points.displaced(frames.expression) @ frames.rotation.mT + frames.translation[:, None]
     centre = torch.tensor([camera.cx, camera.cy])
-    return Placed(head, local, camera.fx * local[..., :2] / local[..., 2:].clamp_min(1e-3) + centre)
+    return Placed(local, camera.fx * local[..., :2] / local[..., 2:].clamp_min(1e-3) + centre)
 
 
 def visibility(points: SurfacePoints, frames: Frames, placed: Placed) -> Float[Tensor, "t n"]:
@@ -122,9 +127,8 @@ class Appearance:
     """What each of n points looks like."""
 
     points: SurfacePoints
-    colors: Float[Tensor, "n 3"]
-    precision: Float[Tensor, " n"]
-    """Inverse variance of a colour over the clip; 0 for points that were hardly ever seen."""
+    surface: ops.ColoredSurface
+    """Its precision is 0 for points that were hardly ever seen."""
 
 
 def learn_appearance(
@@ -141,7 +145,8 @@ def learn_appearance(
         trusted = weights * (1 + off2 / (OUTLIER * 1.5 * COLOR_NOISE) ** 2) ** -2
         mean = _mean(colors, trusted)
     variance = _mean((colors - mean).square().mean(-1, keepdim=True), trusted)[:, 0] + COLOR_NOISE**2
-    return Appearance(points, mean, (weights.mean(0) > MIN_SEEN) / variance)
+    precision = (weights.mean(0) > MIN_SEEN) / variance
+    return Appearance(points, ops.ColoredSurface(points.normals, mean, precision, OUTLIER, LIGHT_RIDGE, STRIDE))
 
 
 def _mean(values: Float[Tensor, "t n c"], weights: Float[Tensor, "t n"]) -> Float[Tensor, "n c"]:

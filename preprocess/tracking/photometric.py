@@ -23,8 +23,6 @@ from avatar.progress import progress
 from avatar.types import Camera
 from cuda_ext import ops
 from preprocess.tracking.appearance import (
-    FEW,
-    OUTLIER,
     Appearance,
     Pictures,
     Read,
@@ -36,11 +34,8 @@ from preprocess.tracking.appearance import (
 )
 from preprocess.tracking.frames import Frames, Linearised, Remembered, solve_frames
 from preprocess.tracking.landmark_evidence import LandmarkEvidence
-from preprocess.tracking.points import back_projected, pixel_derivative, point_gradient
+from preprocess.tracking.points import point_gradient
 from preprocess.tracking.types import PhotometricConfig
-
-LIGHT_RIDGE = (0.0, 0.02, 0.02, 0.02)
-"""Pull of a frame's light back to the clip's, of all the evidence: brightness is free, its direction nearly so."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +43,9 @@ class PhotometricEvidence:
     """The pixels of t frames beside an appearance."""
 
     appearance: Appearance
-    camera: Camera
-    pictures: list[Float[np.ndarray, "h w 3"]]
-    slopes: list[tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]]
-    """Derivatives of the pictures by x and by y."""
+    lens: tuple[float, float, float]
+    pictures: Float[Tensor, "t h w 9"]
+    """Colours, and their slopes by x and y."""
     weights: Float[Tensor, "t n"]
     """Of each point in each frame."""
 
@@ -60,48 +54,28 @@ class PhotometricEvidence:
         frames: Frames, numbers: Int[np.ndarray, " t"], appearance: Appearance, pictures: Pictures, share: float
     ) -> PhotometricEvidence:
         """Reads the pictures; which points are visible is decided at `frames`. `share`: of what the pixels say."""
-        placed = place(appearance.points, frames, pictures.camera)
+        points, camera = appearance.points, pictures.camera
+        placed = place(points, frames, camera)
         person = sampled((pictures.person(int(i)) for i in numbers), placed)
-        weights = share * appearance.precision * visibility(appearance.points, frames, placed) * person
-        images = [pictures.picture(int(i)) for i in numbers]
-        return PhotometricEvidence(appearance, pictures.camera, images, [_slopes(i) for i in images], weights)
+        weights = share * appearance.surface.precision * visibility(points, frames, placed) * person
+        images = torch.stack([_with_slopes(pictures.picture(int(i))) for i in numbers])
+        return PhotometricEvidence(appearance, (camera.fx, camera.cx, camera.cy), images, weights)
 
     def linearise(self, frames: Frames) -> Linearised:
-        placed = place(self.appearance.points, frames, self.camera)
-        seen = sampled(self.pictures, placed)
-        lit = self._lit(seen, frames)
-        residual = seen - lit
-        trust = self.weights * self._trust(residual)
-        slopes = torch.stack([sampled([pair[axis] for pair in self.slopes], placed) for axis in (0, 1)], 2)
-        pixel = pixel_derivative(frames.rotation, placed.camera, self.camera.fx)
-        force = (slopes * residual[:, :, None]).sum(-1) * trust[..., None]
-        basis, few = self.appearance.points.expression, slice(None, None, FEW)
-        rows = _root((FEW * trust[:, few]).sqrt()[..., None, None] * slopes[:, few]).mT @ pixel[:, few]
-        a = ops.normal_matrix(basis[:, few].permute(1, 2, 0), placed.head[:, few], rows)
-        g = point_gradient(basis, placed.head, back_projected(pixel, force))
+        points, surface = self.appearance.points, self.appearance.surface
+        head = points.displaced(frames.expression)
+        found = ops.align(self._views(frames), head, self.weights, surface)
+        basis, few = points.expression, slice(None, None, surface.stride)
+        a = ops.normal_matrix(basis[:, few].permute(1, 2, 0), head[:, few], found.rows)
 
         def cost(other: Frames) -> Tensor:
-            return _half_squares(sampled(self.pictures, place(self.appearance.points, other, self.camera)) - lit, trust)
+            elsewhere = points.displaced(other.expression)
+            return ops.alignment_cost(self._views(other), elsewhere, found.lit, found.trust)
 
-        return Linearised(a, g, _half_squares(residual, trust), cost)
+        return Linearised(a, point_gradient(basis, head, found.gradient), found.value, cost)
 
-    def _lit(self, seen: Float[Tensor, "t n 3"], frames: Frames) -> Float[Tensor, "t n 3"]:
-        """The appearance in each frame's light: per channel a factor that is linear in the normal, as under distant
-        lamps (the first order of Ramamoorthi and Hanrahan 2001)."""
-        colors, normals, few = self.appearance.colors, self.appearance.points.normals, slice(None, None, FEW)
-        off = (seen - colors)[:, few]
-        trust = self.weights[:, few] * self._trust(off, few)
-        lamps = torch.nn.functional.pad(normals[few] @ frames.rotation.mT, (1, 0), value=1.0)  # (t, few, 4)
-        shaded = lamps[:, None] * colors[few].T[..., None]  # (t, 3, few, 4)
-        weighted = shaded * trust[:, None, :, None]
-        matrix = weighted.mT @ shaded
-        strength = matrix[..., 0, 0, None] * torch.tensor(LIGHT_RIDGE)
-        light = torch.linalg.solve(matrix + torch.diag_embed(strength + 1e-9), weighted.mT @ off.mT[..., None])[..., 0]
-        return colors * (1 + light[:, None, :, 0] + normals @ (light[..., 1:] @ frames.rotation).mT)
-
-    def _trust(self, residual: Float[Tensor, "t n 3"], points: slice = slice(None)) -> Float[Tensor, "t n"]:
-        off2 = residual.square().mean(-1) * self.appearance.precision[points]
-        return (1 + off2 / OUTLIER**2) ** -2
+    def _views(self, frames: Frames) -> ops.Views:
+        return ops.Views(self.pictures, self.lens, frames.rotation, frames.translation)
 
 
 @dataclass(frozen=True)
@@ -158,20 +132,6 @@ def _refine_chunk(
     return Remembered(frames, here.matrix, here.gradient)
 
 
-def _slopes(image: Float[np.ndarray, "h w 3"]) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 3"]]:
-    return cv2.Sobel(image, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8), cv2.Sobel(
-        image, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8
-    )
-
-
-def _root(slopes: Float[Tensor, "t n 2 3"]) -> Float[Tensor, "t n 2 2"]:
-    """L with L L^T = slopes slopes^T (Cholesky): three channels weigh as two measurements."""
-    structure = slopes @ slopes.mT
-    first = structure[..., 0, 0].clamp_min(1e-20).sqrt()
-    both = structure[..., 0, 1] / first
-    second = (structure[..., 1, 1] - both.square()).clamp_min(0).sqrt()
-    return torch.stack((torch.stack((first, torch.zeros_like(first)), -1), torch.stack((both, second), -1)), -2)
-
-
-def _half_squares(residual: Float[Tensor, "t n 3"], weights: Float[Tensor, "t n"]) -> Float[Tensor, " t"]:
-    return (weights * residual.square().sum(-1)).sum(1) / 2
+def _with_slopes(image: Float[np.ndarray, "h w 3"]) -> Float[Tensor, "h w 9"]:
+    slopes = [cv2.Sobel(image, cv2.CV_32F, *axis, ksize=3, scale=1 / 8) for axis in ((1, 0), (0, 1))]
+    return torch.from_numpy(np.concatenate([image, *slopes], 2))
