@@ -17,6 +17,7 @@ from avatar.tracks import Camera, Motion
 from cuda_ext import ops
 from cuda_ext.camera_models import CAMERA_MODELS
 from cuda_ext.ops.fit_step import HEAD_LEARNED
+from cuda_ext.ops.tracking import PICTURE_CHANNELS
 from cuda_ext.packed import PackedMap, pack_map
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, each_array
 from cuda_ext.triplane_layout import TriplaneLayout
@@ -229,6 +230,31 @@ def packed(draw: Draw) -> Call:
     return lambda data, scales, features: PackedMap(data, scales).apply(features), arguments
 
 
+def normal_matrix(draw: Draw) -> Call:
+    frames, points, actions = draw.size(4), draw.size(), draw.size(70)
+    shapes = {"basis": (points, 3, actions), "head": (frames, points, 3), "rows": (frames, points, 2, 3)}
+    return ops.normal_matrix, {name: draw.floats(*shape).detach() for name, shape in shapes.items()}
+
+
+def align(draw: Draw) -> Call:
+    frames, points, width, height = draw.size(4), draw.size(), draw.size(40, 1), draw.size(40, 1)
+    pictures = draw.floats(frames, height, width, PICTURE_CHANNELS).detach()
+    rotation, translation = draw.floats(frames, 3, 3).detach(), draw.floats(frames, 3, shift=draw.number(2)).detach()
+    lens = (draw.number(width), draw.number(width / 2), draw.number(height / 2))
+    head, weights = draw.floats(frames, points, 3).detach(), draw.share(frames, points)
+    surface = ops.ColoredSurface(
+        draw.floats(points, 3).detach(), draw.share(points, 3), draw.share(points), stride=draw.rng.randint(1, 5)
+    )
+
+    def run(views: ops.Views, head: Tensor, weights: Tensor, surface: ops.ColoredSurface) -> tuple[Tensor, ...]:
+        found = ops.align(views, head, weights, surface)
+        again = ops.alignment_cost(views, head, found.lit, found.trust)
+        return found.lit, found.trust, found.gradient, found.rows, found.value, again
+
+    views = ops.Views(pictures, lens, rotation, translation)
+    return run, {"views": views, "head": head, "weights": weights, "surface": surface}
+
+
 def playback(draw: Draw) -> Call:
     parts = {name: each_array(part, lambda t: t.detach().numpy()) for name, part in _rig(draw).items()}
     pose, frames = parts["pose"], draw.rng.randint(1, 3)
@@ -259,7 +285,20 @@ def playback(draw: Draw) -> Call:
 
 
 CASES: dict[str, Callable[[Draw], Call]] = {
-    f.__name__: f for f in (rasterize, photometric, rig, fit_step, adam, triplane, kan, packed, playback)
+    f.__name__: f
+    for f in (
+        rasterize,
+        photometric,
+        rig,
+        fit_step,
+        adam,
+        triplane,
+        kan,
+        packed,
+        normal_matrix,
+        align,
+        playback,
+    )  # fmt: skip
 }
 
 

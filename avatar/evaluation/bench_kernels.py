@@ -18,11 +18,12 @@ from avatar.evaluation.bench_fields import FIELD_CASES
 from avatar.evaluation.bench_raster import RASTER_CASES
 from avatar.evaluation.bench_steps import STEP_CASES
 from avatar.evaluation.bench_timing import Case, busy_neighbour, measure, peak_megabytes
+from avatar.evaluation.bench_tracking import TRACKING_CASES
 from avatar.info import machine
 from cuda_ext import ops
 from cuda_ext.backends import native
 
-CASES = RASTER_CASES | FIELD_CASES | STEP_CASES
+CASES = RASTER_CASES | FIELD_CASES | STEP_CASES | TRACKING_CASES
 ONE_THREAD = "one thread"
 BUSY_CASES = ("raster_fwd_bwd 50k 512", "ssim 512", "fit_step 22k 256", "fit_step 50k 512")
 
