@@ -10,6 +10,7 @@ from test_tracking import JAW, small_head, small_table
 from avatar.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 from avatar.head.model import REGIONS
 from avatar.head.render_mesh import rasterize
+from avatar.threads import workers
 from avatar.types import Camera
 from preprocess.tracking.appearance import Pictures, SurfacePoints, learn_appearance
 from preprocess.tracking.frames import Frames
@@ -99,7 +100,7 @@ def test_wrong_poses_come_back(clip):
     numbers, learn = np.arange(FRAMES), np.ones(FRAMES, bool)
     found = refine_frames(
         head, head.template, landmarks_that_hardly_know(head, wrong), wrong, numbers, learn, CAMERA,
-        pictures.__getitem__, whole, CONFIG,
+        pictures.__getitem__, whole, CONFIG, workers(1, 1),
     ).at  # fmt: skip
     before, after = errors(wrong, truth), errors(found, truth)
     assert before[0] > 1 and before[1] > 0.06
@@ -114,7 +115,9 @@ def test_what_is_not_learned_from_changes_nothing_but_itself(clip):
     spoilt = [*pictures[:-1], 255 - pictures[-1]]
     evidence = landmarks_that_hardly_know(head, wrong)
     a, b = (
-        refine_frames(head, head.template, evidence, wrong, numbers, learn, CAMERA, p.__getitem__, whole, CONFIG)
+        refine_frames(
+            head, head.template, evidence, wrong, numbers, learn, CAMERA, p.__getitem__, whole, CONFIG, workers(1, 1)
+        )
         for p in (pictures, spoilt)
     )
     for name in ("rotation", "translation", "expression"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -34,6 +34,8 @@ LIGHT_RIDGE = (0.0, 0.02, 0.02, 0.02)
 STRIDE = 3
 """Light and curvature need no precision: one of so many points speaks for all."""
 LEARN_ROUNDS = 6
+KEPT_BYTES = 200e6
+"""Every picture is looked at four times; of clips longer than a minute, not all fit."""
 
 
 @dataclass(frozen=True)
@@ -93,23 +95,32 @@ def visibility(points: SurfacePoints, frames: Frames, placed: Placed) -> Float[T
 
 @dataclass(frozen=True)
 class Pictures:
-    """Frames of a capture at the size at which they are compared."""
+    """Frames of a capture at the size at which they are compared. The first ones stay in memory, as many as fit."""
 
     camera: Camera
     frame: Read
     mask: Read
     blur_px: float
+    _kept: dict[int, tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]] = field(default_factory=dict)
 
     def picture(self, index: int) -> Float[np.ndarray, "h w 3"]:
         """Colours in [0, 1], slightly blurred."""
-        size = (self.camera.width, self.camera.height)
-        small = cv2.resize(self.frame(index), size, interpolation=cv2.INTER_AREA)
-        return cv2.GaussianBlur(small.astype(np.float32) / 255, (0, 0), self.blur_px)
+        return cv2.GaussianBlur(self._small(index)[0].astype(np.float32) / 255, (0, 0), self.blur_px)
 
     def person(self, index: int) -> Float[np.ndarray, "h w"]:
         """Confidence that a pixel belongs to the person."""
+        return self._small(index)[1].astype(np.float32) / 255
+
+    def _small(self, index: int) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        if (kept := self._kept.get(index)) is not None:
+            return kept
         size = (self.camera.width, self.camera.height)
-        return cv2.resize(self.mask(index), size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        picture, mask = (
+            cv2.resize(read(index), size, interpolation=cv2.INTER_AREA) for read in (self.frame, self.mask)
+        )
+        if len(self._kept) * (picture.nbytes + mask.nbytes) < KEPT_BYTES:
+            self._kept[index] = picture, mask
+        return picture, mask
 
 
 def sampled(images: Iterable[Float[np.ndarray, "h w *c"]], placed: Placed) -> Float[Tensor, "t n *c"]:

@@ -8,7 +8,7 @@ that lives on the head's surface, by the same damped Gauss-Newton.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
@@ -90,7 +90,7 @@ class _Both:
 def refine_frames(
     head: HeadModel, neutral: Float[Tensor, "v 3"], evidence: LandmarkEvidence, frames: Frames,
     numbers: Int[np.ndarray, " t"], learn: Bool[np.ndarray, " t"], camera: Camera, frame: Read, mask: Read,
-    config: PhotometricConfig, jobs: int = 1,
+    config: PhotometricConfig, pool: Executor,
 ) -> Remembered:  # fmt: skip
     """Frames that agree with the pixels, each on its own, and how sure landmarks and pixels are of them.
 
@@ -99,15 +99,14 @@ def refine_frames(
         numbers: of the frames' pictures.
         learn: frames that the appearance may be learned from.
         camera: the capture's.
-        frame, mask: the capture's pictures (RGB) and person masks, by number; read a few times each, not kept.
-        jobs: threads, each with one of torch's: OpenCV and torch leave Python's lock.
+        frame, mask: the capture's pictures (RGB) and person masks, by number.
     """
     camera = camera.with_long_side(min(config.long_side, max(camera.width, camera.height)))
     pictures = Pictures(camera, frame, mask, config.blur_px)
     points = SurfacePoints.spread(head, neutral, config.points)
     chosen = np.flatnonzero(learn)
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), config.learn_frames)).astype(int)]
-    with progress("refining the track", config.rounds * len(numbers)) as bar, ThreadPoolExecutor(jobs) as pool:
+    with progress("refining the track", config.rounds * len(numbers)) as bar:
         for done in range(config.rounds):
             appearance = learn_appearance(points, frames[chosen], numbers[chosen], pictures)
             refine = partial(_refine_chunk, appearance, evidence, frames, numbers, pictures, config)

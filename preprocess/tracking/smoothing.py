@@ -7,6 +7,7 @@ blink or a consonant, is believed; a lone shiver is not. Shapes: t frames, u = t
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,19 +55,21 @@ class _Window:
 
 
 def smooth_frames(
-    evidence: LandmarkEvidence | Remembered, frames: Frames, seconds: Float[np.ndarray, " t"], config: TrackConfig
-) -> Frames:
+    evidence: LandmarkEvidence | Remembered, frames: Frames, seconds: Float[np.ndarray, " t"], config: TrackConfig,
+    pool: Executor,
+) -> Frames:  # fmt: skip
     """The track under the temporal prior, solved in overlapping windows of bounded size."""
     eyes = np.array([name.startswith("eye") for name in ARKIT_NAMES])
     actions = np.where(eyes, config.smooth_eyes_sd, config.smooth_expression_sd)
     sd = np.concatenate((np.repeat((config.smooth_rotation_sd, config.smooth_translation_sd), 3), actions))
-    parts = []
-    for start in range(0, len(seconds), config.chunk_frames):
+
+    def part(start: int) -> Frames:
         stop = min(start + config.chunk_frames, len(seconds))
         span = slice(max(0, start - MARGIN), min(len(seconds), stop + MARGIN))
         window = _Window(evidence[span], seconds[span], sd, config)
-        parts.append(_smooth_window(window, frames[span])[start - span.start : stop - span.start])
-    return Frames.cat(parts)
+        return _smooth_window(window, frames[span])[start - span.start : stop - span.start]
+
+    return Frames.cat(list(pool.map(part, range(0, len(seconds), config.chunk_frames))))
 
 
 def _smooth_window(window: _Window, frames: Frames) -> Frames:

@@ -15,6 +15,7 @@ from avatar.head.arkit import ARKIT_NAMES
 from avatar.head.landmarks import LEFT_IRIS, RIGHT_IRIS
 from avatar.head.model import HeadModel, LandmarkTable
 from avatar.split import training_span
+from avatar.threads import workers
 from avatar.types import Camera, Motion
 from preprocess.tracking.appearance import Read
 from preprocess.tracking.frames import Frames, solve_frames
@@ -47,7 +48,7 @@ def track_clip(
 
     Args:
         pictures: frame (RGB) and person mask by number; without them, the landmarks alone decide.
-        jobs: threads that work on the pictures.
+        jobs: threads.
 
     Raises:
         BadInput: a face in too few frames of the training part, or a landmark table too scattered.
@@ -71,23 +72,24 @@ def track_clip(
             neutral = bend_mesh(neutral, head.faces, model, offsets)
     frames = initialise(person, observations, config)[0]
     evidence = LandmarkEvidence(person, targets, config)
-    chunks = torch.arange(len(targets.scores)).split(config.chunk_frames)
-    frames = Frames.cat(
-        [solve_frames(evidence[c], frames[c], config.frame_steps, config.expression_bounds) for c in chunks]
-    )
-    seconds = observations.timestamps_seconds[seen]
-    frames = smooth_frames(evidence, frames, seconds, config)
-    pixels = config.photometric
-    if pictures and pixels.rounds:
-        found = refine_frames(
-            head, neutral, evidence, frames, np.flatnonzero(seen), joint[seen], _camera(person, observations),
-            *pictures, pixels, jobs,
-        )  # fmt: skip
-        surer = replace(
-            config, smooth_rotation_sd=pixels.smooth_rotation_sd, smooth_translation_sd=pixels.smooth_translation_sd
-        )
-        frames = smooth_frames(found, found.at, seconds, surer)
-    return _result(person, frames, targets, observations, identity, neutral, config)
+    seconds, pixels = observations.timestamps_seconds[seen], config.photometric
+
+    def solved(chunk: Tensor) -> Frames:
+        return solve_frames(evidence[chunk], frames[chunk], config.frame_steps, config.expression_bounds)
+
+    with workers(jobs, jobs) as pool:  # each with one of torch's threads: torch and OpenCV leave Python's lock
+        found = Frames.cat(list(pool.map(solved, torch.arange(len(seconds)).split(config.chunk_frames))))
+        found = smooth_frames(evidence, found, seconds, config, pool)
+        if pictures and pixels.rounds:
+            refined = refine_frames(
+                head, neutral, evidence, found, np.flatnonzero(seen), joint[seen], _camera(person, observations),
+                *pictures, pixels, pool,
+            )  # fmt: skip
+            surer = replace(
+                config, smooth_rotation_sd=pixels.smooth_rotation_sd, smooth_translation_sd=pixels.smooth_translation_sd
+            )
+            found = smooth_frames(refined, refined.at, seconds, surer, pool)
+    return _result(person, found, targets, observations, identity, neutral, config)
 
 
 def _training_frames(observations: Observations, config: TrackConfig) -> Bool[np.ndarray, " t"]:
