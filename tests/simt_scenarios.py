@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 from raster_scenes import leaves, ring, scene, weighted
 from rig_parts import rig_parts
-from simt_launcher import SANITIZE, SimtLauncher
+from simt_launcher import SANITIZE, GuardedLauncher, SimtLauncher
 from test_kernels_fields import edges
 from torch import Tensor
 
@@ -30,9 +32,11 @@ def random_splats(n: int, seed: int = 0) -> raster.Scene:
     return raster.Scene(means, shape[:, :4] - 0.5, 0.02 + 0.05 * shape[:, 4:7], 0.05 + 0.3 * shape[:, 7])
 
 
-def small_views(count: int, width: int, height: int) -> raster.Views:
-    """Equal cameras at the origin that look along z."""
-    row = [float(width), float(width), width / 2, height / 2, *torch.eye(4)[:3].flatten().tolist()]
+def small_views(count: int, width: int, height: int, distance: float = 0.0) -> raster.Views:
+    """Equal cameras that look along z, so far before the origin."""
+    pose = torch.eye(4)
+    pose[2, 3] = distance
+    row = [float(width), float(width), width / 2, height / 2, *pose[:3].flatten().tolist()]
     return raster.Views(torch.tensor([row] * count), width, height)
 
 
@@ -78,7 +82,7 @@ def pose(launcher: SimtLauncher) -> list[Tensor]:
     vertices = rigs.PoseMesh.apply(launcher, mesh, leaves[0], moves, *leaves[1:])
     moving = (vertices, poses.features, poses.torso_features, poses.torso)
     riders = rigs.Riders(head, torso, mesh.faces, *moving)  # pyright: ignore[reportArgumentType]
-    views = small_views(2, 33, 20)
+    views = small_views(2, 33, 20, distance=6.0)  # nearer, gradients would hang on the order of sums
     inputs = rigs.inputs_of(riders)
     placed = rigs.PlaceRiders.apply(launcher, mesh.faces, *inputs)
     *drawn, _ = rigs.DrawRiders.apply(  # pyright: ignore[reportGeneralTypeIssues]
@@ -119,6 +123,15 @@ SCENARIOS: dict[str, Callable[[SimtLauncher], list[Tensor]]] = {
     "tiles": rasterize,
 }
 """By kernel file; one that is not here has a test of its own that would notice."""
+
+
+def run_and_compare(folder: Path, stem: str, seed: int, want: list[np.ndarray]) -> None:
+    """What a process does that runs broken kernels: it ends with an error unless all results are as wanted."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)  # fresh memory must not still hold the right results of an earlier run
+    got = SCENARIOS[stem](GuardedLauncher(folder, seed=seed))
+    same = all(np.allclose(a.numpy(), b, atol=1e-4, rtol=1e-3) for a, b in zip(got, want, strict=True))
+    sys.exit(0 if same else 1)
 
 
 def main() -> None:
