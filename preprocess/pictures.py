@@ -42,11 +42,19 @@ def write_mask(path: Path, mask: UInt8[np.ndarray, "h w"]) -> None:
     path.write_bytes(cv2.imencode(".png", mask, options)[1].tobytes())
 
 
-def read_picture(path: Path, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB of a picture file that must have the given size."""
+def read_picture(path: Path, width: int, height: int, long_side: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """RGB of a picture file that must have the given size.
+
+    Args:
+        long_side: for those who make the picture smaller anyhow, to this many pixels: it may come at a half, a quarter
+            or an eighth of its size, but not below this one. JPEG does that in half the time.
+    """
     import cv2
 
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR, width, height), cv2.COLOR_BGR2RGB)
+    reduced = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+    shrink = next((s for s in reduced if long_side and max(width, height) >= s * long_side), 1)
+    mode = reduced.get(shrink, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(_decode(path, mode, width, height, shrink), cv2.COLOR_BGR2RGB)
 
 
 def read_mask(path: Path, width: int, height: int) -> UInt8[np.ndarray, "h w"]:
@@ -71,7 +79,7 @@ def read_ahead(read: Callable[[int], _Read], indices: Iterable[int], jobs: int) 
             yield waiting.popleft().result()
 
 
-def _decode(path: Path, mode: int, width: int, height: int) -> np.ndarray:
+def _decode(path: Path, mode: int, width: int, height: int, shrink: int = 1) -> np.ndarray:
     import cv2
 
     try:
@@ -81,7 +89,9 @@ def _decode(path: Path, mode: int, width: int, height: int) -> np.ndarray:
     picture = cv2.imdecode(data, mode) if data.size else None
     if picture is None:
         raise FormatMismatch(f"{path} is no readable picture", fix=AGAIN)
-    if picture.shape[:2] != (height, width):
-        got = f"{picture.shape[1]}x{picture.shape[0]}"
+    rows, columns = picture.shape[:2]
+    # Sides that can't be divided are rounded up for JPEG, and down for the rest.
+    if rows not in (height // shrink, -(-height // shrink)) or columns not in (width // shrink, -(-width // shrink)):
+        got = f"{columns * shrink}x{rows * shrink}"
         raise FormatMismatch(f"{path} has another size", expected=f"{width}x{height}", got=got, fix=AGAIN)
     return picture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from preprocess.pictures import read_mask, read_picture, write_mask, write_pictu
 from preprocess.quality import QualityReport, Seen, assess
 from preprocess.stages import DETECTION, SHOULDERS, TRACKING
 from preprocess.tracking import Observations, TrackResult, track_clip, track_torso
+from preprocess.tracking.torso import LONG_SIDE as TORSO_SIDE
 from preprocess.video import VideoInfo
 from preprocess.workspace import Workspace
 
@@ -72,9 +73,9 @@ class Clip:
         times = self.seconds - self.seconds[0]
         return Observations(times, d.landmarks_px[use], d.scores[use], d.transforms[use], *self.size)
 
-    def picture(self, index: int) -> np.ndarray:
-        """Frame `index` of those in use as RGB."""
-        return read_picture(frame_path(self.work.path, index), *self.size)
+    def picture(self, index: int, long_side: int | None = None) -> np.ndarray:
+        """Frame `index` of those in use as RGB; smaller, but no smaller than `long_side`, if that will do."""
+        return read_picture(frame_path(self.work.path, index), *self.size, long_side)
 
     def mask(self, index: int) -> np.ndarray:
         """Its person mask."""
@@ -155,7 +156,8 @@ class Clip:
 
     def _find_shoulders(self, tracked: TrackResult) -> Facts:
         chin = self.observations.landmarks_px[:, :, 1].max(1)
-        torso = track_torso(tracked.motion, tracked.camera, chin, self.picture, self.mask, self.jobs)
+        small = partial(self.picture, long_side=TORSO_SIDE)
+        torso = track_torso(tracked.motion, tracked.camera, chin, small, self.mask, self.jobs)
         save_arrays(self.work.path / SHOULDERS, {"torso": torso})
         return {}
 

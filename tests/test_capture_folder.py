@@ -17,7 +17,7 @@ from avatar.errors import BadInput, FormatMismatch
 from avatar.files import check_output_folder
 from preprocess.capture import CaptureFolder
 from preprocess.capture_files import SCHEMA, frame_path, mask_path, save_tracks
-from preprocess.pictures import write_mask, write_picture
+from preprocess.pictures import read_picture, write_mask, write_picture
 from preprocess.workspace import Workspace
 
 
@@ -55,9 +55,20 @@ def test_colour_survives_storage(tmp_path):
     sharp[:, ::2] = (255, 0, 0)
     sharp[:, 1::2] = (0, 0, 255)
     write_picture(tmp_path / "a.jpg", sharp)
-    from preprocess.pictures import read_picture
-
     assert np.abs(read_picture(tmp_path / "a.jpg", 32, 32).astype(int) - sharp).max() < 25
+
+
+@pytest.mark.parametrize(("long_side", "shape"), [(None, (33, 65)), (40, (33, 65)), (32, (17, 33)), (9, (9, 17))])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_picture_may_come_smaller(tmp_path, suffix, long_side, shape):
+    slope = np.tile(np.linspace(0, 255, 65, dtype=np.uint8)[:, None], (33, 1, 3))
+    write_picture(tmp_path / f"a{suffix}", slope)
+    small = read_picture(tmp_path / f"a{suffix}", 65, 33, long_side)
+    assert np.abs(np.subtract(small.shape[:2], shape)).max() <= 1 and max(small.shape) >= (long_side or 65)
+    expected = np.linspace(0, 255, small.shape[1])[:, None]
+    assert np.abs(small - expected).max() < 20
+    with pytest.raises(FormatMismatch, match="another size"):
+        read_picture(tmp_path / f"a{suffix}", 80, 33, long_side)
 
 
 def edit(**changes):
