@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,11 +123,34 @@ def test_changing_an_output_in_place_is_caught():
         rgb.sum().backward()
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads as Linux does")
+def test_tiny_scenes_wake_no_other_thread():
+    code = """
+import os, sys, torch
+sys.path.insert(0, sys.argv[1])
+from raster_scenes import images_of, leaves, scene
+from cuda_ext import ops
+torch.set_num_threads(1)
+ops.set_threads(3)
+running = lambda: len(os.listdir("/proc/self/task"))
+ops.photometric_loss(torch.ones(2, 2, 3, requires_grad=True), torch.ones(2, 2, 3)).backward()  # autograd's own threads
+counts = [running()]
+for n, size in ((1000, 48), (6000, 200)):
+    tensors, cameras = scene(n, size, size)
+    sum(image.sum() for image in images_of(ops.rasterize(*leaves(tensors), cameras))).backward()
+    counts.append(running())
+print(counts[1] - counts[0], counts[2] - counts[0])
+"""
+    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["0", "2"], done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_kernels_work_in_a_forked_child():
     ops.set_threads(2)
-    tensors, cameras = scene(2000, 128, 128)
+    tensors, cameras = scene(6000, 128, 128)
     want = ops.rasterize(*tensors, cameras).alpha
     child = os.fork()
     if child == 0:

@@ -16,6 +16,16 @@ constexpr int kSmallestChunk = 512, kMostChunks = 64;
 constexpr size_t kPooledFrames = 8;
 std::atomic<size_t> memory_limit{size_t{512} << 20};
 
+// Work below these takes about 0.1 ms at most: another thread takes 10 to 50 us to wake up, or longer on a busy machine.
+constexpr size_t kFewGaussians = 3072, kFewPairs = 4096;  // in all views; pairs of a Gaussian and a tile
+
+bool few_gaussians(const FrameView& v) { return (size_t)v.n * v.cameras < kFewGaussians; }
+
+// About ten pixels make as much work as a pair.
+bool few_pairs(const FrameView& v) {
+  return v.tile_offsets[v.all_tiles()] + (size_t)v.cameras * v.width * v.height / 10 < kFewPairs;
+}
+
 }  // namespace
 
 int64_t FrameState::forward() {
@@ -37,12 +47,12 @@ int64_t FrameState::forward() {
   v.tile_offsets = tile_offsets_.reserve(tiles + 1);
 
   const Kernels& k = kernels();
-  parallel(v.chunks, [&](int chunk) { k.project(v, chunk); });
+  parallel_unless(few_gaussians(v), v.chunks, [&](int chunk) { k.project(v, chunk); });
   int64_t bad = 0;
   for (int c = 0; c < v.chunks; c++) bad += v.chunk_bad[c];
   if (bad) return bad;
   scatter_pairs();
-  parallel((int)tiles, [&](int tile) { k.raster(v, tile); });
+  parallel_unless(few_pairs(v), (int)tiles, [&](int tile) { k.raster(v, tile); });
   return 0;
 }
 
@@ -73,7 +83,7 @@ void FrameState::scatter_pairs() {
   v.pairs = pairs_.reserve(total);
   v.scratch = scratch_.reserve(total);
 
-  parallel(v.chunks, [&](int chunk) {
+  parallel_unless(few_gaussians(v), v.chunks, [&](int chunk) {
     const int begin = chunk * v.chunk, end = std::min(begin + v.chunk, v.n);
     for (int camera = 0; camera < v.cameras; camera++) {
       uint32_t* next = v.chunk_tiles + (size_t)chunk * tiles + (size_t)camera * v.tiles();
@@ -101,8 +111,8 @@ void FrameState::backward() {
   v.extra_slots = extras ? extra_slots_.reserve(pairs * v.extra_stride()) : nullptr;
   v.chunk_views = v.grad_views ? chunk_views_.reserve(v.chunks * views) : nullptr;
   const Kernels& k = kernels();
-  parallel(v.all_tiles(), [&](int tile) { k.raster_backward(v, tile); });
-  parallel(v.chunks, [&](int chunk) { k.project_backward(v, chunk); });
+  parallel_unless(few_pairs(v), v.all_tiles(), [&](int tile) { k.raster_backward(v, tile); });
+  parallel_unless(few_gaussians(v), v.chunks, [&](int chunk) { k.project_backward(v, chunk); });
   for (size_t i = 0; v.grad_views && i < views; i++) {
     double total = 0;
     for (int c = 0; c < v.chunks; c++) total += v.chunk_views[c * views + i];

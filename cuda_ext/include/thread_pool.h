@@ -18,4 +18,11 @@ void parallel(int tasks, const F& body) {
   parallel_for(tasks, call, const_cast<F*>(&body));
 }
 
+// The same, but by the calling thread alone where the work is `small`: over before another thread has woken up.
+template <class F>
+void parallel_unless(bool small, int tasks, const F& body) {
+  if (!small) return parallel(tasks, body);
+  for (int task = 0; task < tasks; task++) body(task);
+}
+
 }  // namespace visavis
