@@ -48,12 +48,17 @@ def clean_plate(
 
 
 def _masked_median(pictures: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Median over axis 0 of valid entries; sorted with the others at the end, so that no NaN warnings arise."""
-    ordered = np.sort(np.where(valid[..., None], pictures.astype(np.int16), np.int16(256)), axis=0)
+    """Median over axis 0 of valid entries; 0 where there are none."""
+    # What is not valid sorts behind the rest. Sorting contiguous bytes takes a fifth of the time that axis 0 would.
+    hidden = np.where(valid[..., None], pictures, np.uint8(255))
+    ordered = np.sort(np.ascontiguousarray(np.moveaxis(hidden, 0, -1)), axis=-1)
     count = valid.sum(0)
     last = np.maximum(count - 1, 0)
-    pick = [np.take_along_axis(ordered, k[None, ..., None], 0)[0] for k in (last // 2, (last + 1) // 2)]
-    return np.where(count[..., None] > 0, (pick[0] + pick[1]) / 2, 0).astype(np.float32)
+    low, high = (
+        np.take_along_axis(ordered, k[..., None, None], -1)[..., 0].astype(np.float32)
+        for k in (last // 2, (last + 1) // 2)
+    )
+    return np.where(count[..., None] > 0, (low + high) / 2, 0)
 
 
 def fill(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
