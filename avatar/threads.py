@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -44,3 +44,6 @@ class _Caller(Executor):
         except Exception as error:  # a thread's would come out of `result` too
             future.set_exception(error)
         return future
+
+    def map(self, fn, *iterables: Iterable[Any], **_: Any) -> Iterator[Any]:
+        return map(fn, *iterables)  # each when it is asked for: the caller shows progress in between

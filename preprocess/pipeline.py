@@ -125,13 +125,12 @@ def _opinions(clip: Clip, sound_warnings: list[str]) -> dict[str, Any]:
 
 
 def _metrics(clip: Clip, tracked: TrackResult) -> dict[str, float | None]:
-    records = clip.work.records.values()
     metrics = {
         **tracked.metrics,
         "tracked_fraction": float(tracked.tracked.mean()),
         "face_share": clip.report.face_share,
         "fps_processed": len(tracked.motion) / clip.work.seconds,
-        "peak_rss_mb": max(record.peak_rss_mb for record in records),
+        "peak_rss_mb": clip.work.peak_rss_mb,
     }
     return {name: None if value is None else plain(value) for name, value in metrics.items()}
 

@@ -1,7 +1,7 @@
 """The stages that make a capture: the files that each leaves in its folder, and how to tell that they are still those.
 
-A stage's record says by what key (source, options, code, and the stages before it) its files were made, and what they
-looked like then. Where both still hold, the files can be taken over.
+A stage's record says by what key (source, options, code, and the stages before it) its files were made, and what was in
+them. Where both still hold, the files can be taken over.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from avatar.assets import sha256_file
 from avatar.files import write_json
 
 FOLDER = ".stages"
@@ -39,11 +40,12 @@ class StageRecord:
     """A finished stage."""
 
     key: str
-    looks: str
-    """`looks` of its files."""
+    content: str
+    """`content` of its files."""
     seconds: float
     """That it took, in all runs that worked on it."""
     peak_rss_mb: float
+    """Most memory held during it (where the system can't tell: up to its end)."""
     facts: dict[str, Any]
     """What else it found out, as plain values."""
 
@@ -51,8 +53,8 @@ class StageRecord:
 def read_records(folder: Path) -> dict[str, StageRecord] | None:
     """By stage; None if the folder holds no (readable) records."""
     try:
-        content = json.loads((folder / _RECORDS).read_text(encoding="utf-8"))
-        return {name: StageRecord(**content[name]) for name in FILES if name in content}
+        records = json.loads((folder / _RECORDS).read_text(encoding="utf-8"))
+        return {name: StageRecord(**records[name]) for name in FILES if name in records}
     except (OSError, ValueError, TypeError):
         return None
 
@@ -62,12 +64,11 @@ def write_records(folder: Path, records: dict[str, StageRecord]) -> None:
     write_json(folder / _RECORDS, {name: asdict(record) for name, record in records.items()})
 
 
-def looks(folder: Path, stage: str) -> str:
-    """Names, sizes and times of change of a stage's files: any of them differs once a file was touched."""
+def content(folder: Path, stage: str) -> str:
+    """Hash of a stage's files, their names and contents."""
     digest = hashlib.sha256()
     for path in sorted(_present(folder, stage)):
-        status = path.stat()
-        digest.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
+        digest.update(f"{path.relative_to(folder)} {sha256_file(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -87,7 +88,7 @@ def take_files(source: Path, target: Path, stage: str) -> None:
 
 
 def link_all(pairs: Iterable[tuple[Path, Path]]) -> None:
-    """Second names for files, as (file, new name); copies, with their times, where the disk knows no hard links."""
+    """Second names for files, as (file, new name); copies where the disk knows no hard links."""
     for file, name in pairs:
         name.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -95,7 +96,7 @@ def link_all(pairs: Iterable[tuple[Path, Path]]) -> None:
         except FileExistsError:
             raise
         except OSError:
-            shutil.copy2(file, name)
+            shutil.copyfile(file, name)
 
 
 def _present(folder: Path, stage: str) -> Iterator[Path]:

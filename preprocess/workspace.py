@@ -13,7 +13,7 @@ from typing import Any
 
 from avatar.errors import BadInput, Interrupted, VisavisError
 from avatar.files import cannot_write, check_output_folder, is_disk_error, partial_folder, publish_folder
-from avatar.memory import peak_rss_mb
+from avatar.memory import peak_rss_mb, restart_peak
 from avatar.progress import note
 from preprocess.blocks import Blocks
 from preprocess.capture_files import SCHEMA
@@ -21,7 +21,7 @@ from preprocess.stages import (
     FILES,
     FOLDER,
     StageRecord,
-    looks,
+    content,
     read_records,
     remove_files,
     take_files,
@@ -52,7 +52,7 @@ class Workspace:
         """Of the stages that this run has done or taken over."""
         self.reused: list[str] = []
         """Stages that it has taken over."""
-        self._began = time.monotonic()
+        self._began, self._peak_rss_mb = time.monotonic(), 0.0
         self._lock: int | None = None
 
     def __enter__(self) -> Workspace:
@@ -111,6 +111,11 @@ class Workspace:
         resumed = sum(r.facts.get("earlier_seconds", 0.0) for n, r in self.records.items() if n not in self.reused)
         return time.monotonic() - self._began + reused + resumed
 
+    @property
+    def peak_rss_mb(self) -> float:
+        """Most memory that was held for this capture, by this run or for what it took over."""
+        return max(self._peak_rss_mb, peak_rss_mb(), *(record.peak_rss_mb for record in self.records.values()))
+
     def publish(self) -> Path:
         """Give the finished capture its name, replacing an older capture."""
         shutil.rmtree(self.path / _PASS, ignore_errors=True)
@@ -123,7 +128,10 @@ class Workspace:
     def _taken_over(self, name: str, key: str) -> StageRecord | None:
         for folder, records in ((self.path, self._unfinished), (self.output, self._older)):
             record = records.get(name)
-            if record is None or record.key != key or record.looks != looks(folder, name):
+            if record is None or record.key != key:
+                continue
+            if record.content != content(folder, name):
+                note(f"{name}: its files in {folder.name} are not as it left them")
                 continue
             if folder is not self.path:
                 remove_files(self.path, name)
@@ -134,10 +142,12 @@ class Workspace:
 
     def _made(self, name: str, key: str, make: Callable[[], dict[str, Any]]) -> StageRecord:
         remove_files(self.path, name)
+        self._peak_rss_mb = max(self._peak_rss_mb, peak_rss_mb())
+        restart_peak()
         began = time.monotonic()
         facts = make()
         seconds = time.monotonic() - began + facts.get("earlier_seconds", 0.0)
-        record = StageRecord(key, looks(self.path, name), round(seconds, 3), round(peak_rss_mb(), 1), facts)
+        record = StageRecord(key, content(self.path, name), round(seconds, 3), round(peak_rss_mb(), 1), facts)
         self._record(name, record)
         return record
 

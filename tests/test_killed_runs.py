@@ -106,7 +106,7 @@ def test_shifted_sound_is_not_taken_for_the_clips_own(clip, whole, monkeypatch):
 
     monkeypatch.setattr(steps, "check_preprocessed", judged)
     config = replace(SMALL, fix_sync=True)
-    (whole.path / "quality.json").touch()  # not the file any more that the check wrote: it is made again
+    (whole.path / "quality.json").write_text("{}")  # not what the check wrote: it is made again
     for options, begin in ((config, 0.75), (config, 0.75), (SMALL, 1.0), (config, 0.75)):
         capture = track(clip, whole.path, config=options, overwrite=True)
         assert begin_seconds(capture) == pytest.approx(begin, abs=0.03)

@@ -97,7 +97,7 @@ def test_summary_and_what_the_folder_tells(plain):
     stages = plain.info["stages"]
     assert list(stages) == ["detection", "tracking", "shoulders", "background", "sound", "check", "overlay"]
     assert all(s["seconds"] >= 0 and s["peak_rss_mb"] > 50 and s["reused"] is False for s in stages.values())
-    assert got["reused"] == [] and got["peak_rss_mb"] == max(s["peak_rss_mb"] for s in stages.values())
+    assert got["reused"] == [] and got["peak_rss_mb"] >= max(s["peak_rss_mb"] for s in stages.values())
     assert plain.info["source"]["name"] == "télé phone.mp4" and plain.info["source"]["rotation_degrees"] == 90
     assert plain.info["config"]["long_side"] == 256
     assert str(plain.path.parent) not in (plain.path / "capture.json").read_text()

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from avatar.progress import progress
 from avatar.split import training_span
 from avatar.types import TORSO_BEHIND_HEAD_M, Camera, Motion
 from preprocess.pictures import read_ahead
@@ -56,17 +57,19 @@ def track_torso(
     template = _Template.of(_gray(frame(reference), size), region)
     warps, sure = np.zeros((count, 2, 3)), np.zeros(count, bool)
     lost, allowed = 0, (1 - MIN_SHARE) * training.sum()
-    for order in (range(reference, count), range(reference - 1, -1, -1)):
-        warp = np.eye(2, 3)
-        for index, picture in zip(order, read_ahead(lambda i: _gray(frame(i), size), order, jobs), strict=True):
-            found = _align(template, picture, warp)
-            if found is not None:
-                warp = warps[index] = found
-                sure[index] = True
-            elif training[index]:
-                lost += 1
-                if lost > allowed:
-                    return np.zeros((count, 3), np.float32)
+    with progress("following the shoulders", count) as bar:
+        for order in (range(reference, count), range(reference - 1, -1, -1)):
+            warp = np.eye(2, 3)
+            for index, picture in zip(order, read_ahead(lambda i: _gray(frame(i), size), order, jobs), strict=True):
+                found = _align(template, picture, warp)
+                if found is not None:
+                    warp = warps[index] = found
+                    sure[index] = True
+                elif training[index]:
+                    lost += 1
+                    if lost > allowed:
+                        return np.zeros((count, 3), np.float32)
+                bar.update(index - reference + 1 if index >= reference else count - index)
     depth = float(np.median(motion.translation[training, 2])) + TORSO_BEHIND_HEAD_M
     moves = _in_metres(warps, camera.scaled(*size), depth)
     return fill_linear(moves, sure, motion.timestamps_seconds)
