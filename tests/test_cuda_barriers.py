@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -23,8 +25,6 @@ BARRIER = re.compile(r"__syncthreads(_count)?\(([^()]*)\)")
 HEADERS_SHOWN_BY = {"device": "sort"}
 """Which kernel file's scenario reaches the barriers of a header."""
 
-FORKS = multiprocessing.get_context("forkserver")  # this process has threads of autograd, which don't survive a fork
-FORKS.set_forkserver_preload(["simt_scenarios"])
 ASAN_OPTIONS = "detect_leaks=0:detect_stack_use_after_return=0"  # Python leaks; fibers change stacks
 
 
@@ -47,6 +47,17 @@ def intact(stem: str) -> list[torch.Tensor]:
     return SCENARIOS[stem](SimtLauncher())
 
 
+@cache
+def forks() -> ForkServerContext:
+    """Forks of a process that has torch and the scenarios, but unlike this one no threads, which forks would lose."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["simt_scenarios"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # it doesn't take over sys.path
+        forkserver.ensure_running()
+    return context
+
+
 def goes_wrong(folder: Path, stem: str, seed: int) -> bool:
     """Whether a run fails, crashes, hangs or gives other results; in a process of its own, since it may break anything.
 
@@ -54,7 +65,7 @@ def goes_wrong(folder: Path, stem: str, seed: int) -> bool:
     """
     want = [t.numpy() for t in intact(stem)]
     compiled(folder / f"{stem}.cu")  # here, where a failure is the test's own
-    child = FORKS.Process(target=run_and_compare, args=(folder, stem, seed, want))
+    child = forks().Process(target=run_and_compare, args=(folder, stem, seed, want))
     child.start()
     child.join(120)
     child.kill()
