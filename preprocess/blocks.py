@@ -62,7 +62,8 @@ class Blocks:
         try:
             state = json.loads((self.path / _STATE).read_text())
             if state["key"] == self._key:
-                note("the search for the face goes on where it was stopped")
+                if self._chunk(0).is_file():
+                    note("the search for the face goes on where it was stopped")
                 return float(state["seconds"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # no pass was begun here

@@ -121,6 +121,8 @@ class Workspace:
         shutil.rmtree(self.path / _PASS, ignore_errors=True)
         for name in FILES.keys() - self.records.keys():
             remove_files(self.path, name)
+        for leftover in (self.path / FOLDER).glob("*.partial"):  # of a process that was killed while it wrote
+            leftover.unlink()
         write_records(self.path, self.records)
         publish_folder(self.output)
         return self.output
@@ -158,7 +160,8 @@ class Workspace:
     def _kept(self) -> str:
         if self.records:
             return f"kept: {', '.join(self.records)}"
-        return f"{len(list((self.path / _PASS).glob('0*.npz')))} blocks of frames are kept"
+        blocks = len(list((self.path / _PASS).glob("[0-9]*.npz")))
+        return f"kept: the detections of {blocks} blocks of frames" if blocks else "nothing was finished yet"
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.path, os.O_RDONLY)
