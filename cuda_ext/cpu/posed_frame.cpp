@@ -11,13 +11,13 @@ void PosedFrame::render(const float* const features[2], const float* torso_move)
   rig.forward(features, torso_move);
 
   const size_t all = cameras.size() * pixels();
-  float* const images = images_.reserve(5 * all);
+  float* const images = images_.reserve(4 * all);
   rgb = images, alpha = images + 3 * all;
   FrameView& v = frame_->view;
   v = FrameView{};
   v.n = (int)n;
   frame_->cameras = cameras;
-  v.rgb = rgb, v.alpha = alpha, v.depth = images + 4 * all;
+  v.rgb = rgb, v.alpha = alpha;
   v.means = w.means, v.quats = w.quats, v.scales = w.scales, v.opacities = w.opacities, v.colors = w.colors;
   frame_->forward();  // finds nothing to refuse: the rig has looked
 }
