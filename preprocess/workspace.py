@@ -91,6 +91,7 @@ class Workspace:
                 earlier runs spent on it goes in as `earlier_seconds`.
         """
         record = self._taken_over(name, key)
+        self.reused = [other for other in self.reused if other != name]  # the sound may be taken twice: unshifted first
         if record is None:
             note(f"{name} ...")
             record = self._made(name, key, make)

@@ -107,8 +107,9 @@ def test_shifted_sound_is_not_taken_for_the_clips_own(clip, whole, monkeypatch):
     monkeypatch.setattr(steps, "check_preprocessed", judged)
     config = replace(SMALL, fix_sync=True)
     (whole.path / "quality.json").write_text("{}")  # not what the check wrote: it is made again
-    for options, begin in ((config, 0.75), (config, 0.75), (SMALL, 1.0), (config, 0.75)):
+    for options, begin, made in ((config, 0.75, 1), (config, 0.75, 0), (SMALL, 1.0, 1), (config, 0.75, 1)):
         capture = track(clip, whole.path, config=options, overwrite=True)
         assert begin_seconds(capture) == pytest.approx(begin, abs=0.03)
         assert capture.info.get("audio_shift_seconds", 0.0) == pytest.approx(begin - 1.0)
-        assert {"detection", "tracking", "shoulders", "background"} <= set(reused(capture))
+        again = {"sound", "check", "overlay"} if made else set()
+        assert set(reused(capture)) == set(FILES) - again
