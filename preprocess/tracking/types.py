@@ -68,9 +68,9 @@ class PhotometricConfig:
     long_side: int = 256
     """Of the pictures that are compared, pixels."""
     blur_px: float = 1.0
-    smooth_rotation_sd: float = 10.0
+    smooth_rotation_sd: float = 7.0
     """As in `TrackConfig`, for the track that the pixels gave: it is surer than the landmarks', and bears more."""
-    smooth_translation_sd: float = 1.0
+    smooth_translation_sd: float = 0.8
     learn_frames: int = 240
     """Frames, spread over the training part, from which the looks are learned."""
     chunk_frames: int = 32
