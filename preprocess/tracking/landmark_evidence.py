@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,11 @@ class Targets:
 
     def __getitem__(self, frames) -> Targets:
         return Targets(self.landmarks_px[frames], self.scores[frames], self.sigma_px[frames], self.weights[frames])
+
+    @staticmethod
+    def cat(parts: list[Targets]) -> Targets:
+        """Join chunks in order."""
+        return Targets(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Targets)))
 
 
 @dataclass(frozen=True)

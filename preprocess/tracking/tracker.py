@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from avatar.errors import BadInput
@@ -21,11 +21,11 @@ from preprocess.tracking.appearance import Read
 from preprocess.tracking.frames import Frames, solve_frames
 from preprocess.tracking.interpolation import fill_linear, fill_quats
 from preprocess.tracking.joint import solve_joint, solve_offsets, spread_over_yaw
-from preprocess.tracking.landmark_evidence import LandmarkEvidence, Person, Targets, project, robust_weights
+from preprocess.tracking.landmark_evidence import LandmarkEvidence, Person, Targets
 from preprocess.tracking.landmarks import LandmarkModel, landmark_model
 from preprocess.tracking.mesh import bend_mesh
 from preprocess.tracking.photometric import refine_frames
-from preprocess.tracking.report import track_metrics
+from preprocess.tracking.report import judge_track
 from preprocess.tracking.smoothing import smooth_frames
 from preprocess.tracking.types import Observations, TrackConfig, TrackResult
 
@@ -109,12 +109,19 @@ def _training_frames(observations: Observations, config: TrackConfig) -> Bool[np
 
 def initialise(person: Person, observations: Observations, config: TrackConfig) -> tuple[Frames, Targets]:
     """Rotations from the detector's transforms, translations by weak perspective, expressions from the scores."""
-    seen = observations.seen
-    landmarks = torch.from_numpy(observations.landmarks_px[seen]).float()[:, person.model.used]
-    scores = torch.from_numpy(observations.scores[seen]).float()
+    chunks = torch.from_numpy(np.flatnonzero(observations.seen)).split(config.chunk_frames)
+    frames, targets = zip(*(_initialised(person, observations, c.numpy(), config) for c in chunks), strict=True)
+    return Frames.cat(list(frames)), Targets.cat(list(targets))
+
+
+def _initialised(
+    person: Person, observations: Observations, chunk: Int[np.ndarray, " t"], config: TrackConfig
+) -> tuple[Frames, Targets]:
+    landmarks = torch.from_numpy(observations.landmarks_px[chunk]).float()[:, person.model.used]
+    scores = torch.from_numpy(observations.scores[chunk]).float()
     # MediaPipe's camera looks along -z with +y up.
     flip = torch.tensor([1.0, -1.0, -1.0])[:, None]
-    transforms = torch.from_numpy(observations.face_transforms[seen, :3, :3]).float()
+    transforms = torch.from_numpy(observations.face_transforms[chunk, :3, :3]).float()
     rotation = nearest_rotation(flip * transforms)
     posed = person.neutral @ rotation.mT
     mean_px, mean = landmarks.mean(1), posed.mean(1)
@@ -142,10 +149,9 @@ def _result(
     config: TrackConfig,
 ) -> TrackResult:  # fmt: skip
     seen, seconds = observations.seen, observations.timestamps_seconds
-    projected = project(person, frames, targets)
-    trust = robust_weights(projected.residual, targets, person.model, config, adaptive=False)
+    metrics, agreement = judge_track(person, frames, targets, observations, config)
     confidence = np.zeros(len(seen), np.float32)
-    confidence[seen] = ((trust * targets.weights).sum(1) / targets.weights.sum(1)).numpy()
+    confidence[seen] = agreement
     motion = Motion(
         seconds.astype(np.float32),
         fill_linear(_spread(frames.expression, seen), seen, seconds),
@@ -153,9 +159,10 @@ def _result(
         fill_quats(_spread(frames.rotation, seen), seen, seconds),
         fill_linear(_spread(frames.translation, seen), seen, seconds),
     )
-    metrics = track_metrics(person.model, projected, observations, config) | {"focal_px": person.focal_px}
     camera = _camera(person, observations)
-    return TrackResult(camera, identity.numpy(), neutral.numpy(), motion, seen, confidence, metrics)
+    return TrackResult(
+        camera, identity.numpy(), neutral.numpy(), motion, seen, confidence, metrics | {"focal_px": person.focal_px}
+    )
 
 
 def _camera(person: Person, observations: Observations) -> Camera:
