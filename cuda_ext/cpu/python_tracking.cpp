@@ -41,7 +41,8 @@ void register_tracking(nb::module_& m) {
          std::array<float, kLampTerms> light_ridge, std::array<Address, 5> out) {
         AlignmentView v = alignment_view(shape, lens, poses);
         v.weights = floats(surface[0]), v.normals = floats(surface[1]), v.colors = floats(surface[2]);
-        v.precision = floats(surface[3]), v.stride = stride, v.outlier = outlier;
+        v.precision = floats(surface[3]), v.outlier = outlier;
+        v.stride = std::max(1, std::min(stride, v.points));  // longer steps see no other points
         std::copy(light_ridge.begin(), light_ridge.end(), v.light_ridge);
         v.lit = floats(out[0]), v.trust = floats(out[1]), v.gradient = floats(out[2]), v.rows = floats(out[3]);
         v.value = floats(out[4]);
