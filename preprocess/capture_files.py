@@ -167,6 +167,8 @@ def _check_values(file: Path, tracks: dict[str, np.ndarray]) -> None:
     steps = np.diff(tracks["timestamps"])
     if tracks["timestamps"][0] < 0 or (len(steps) and steps.min() <= 0):
         raise wrong(file, "timestamps", "seconds that increase from 0", f"a step of {steps.min(initial=0):g} s")
+    if (mean := float(tracks["timestamps"][-1]) / max(len(steps), 1)) > 1:
+        raise wrong(file, "timestamps", "at least one frame per second", f"one in {mean:g} seconds")
     norms = np.linalg.norm(tracks["quats_wxyz"], axis=1)
     if np.abs(norms - 1).max() > 0.01:
         raise wrong(file, "quats_wxyz", "unit quaternions", f"norm {norms[np.abs(norms - 1).argmax()]:.3f}")

@@ -146,6 +146,7 @@ NONSENSE = {
     "quaternion": (array("quats_wxyz", put(0.0, 1)), "'quats_wxyz' is wrong"),
     "behind the camera": (array("translation", put(-1.0, 0, 2)), "'translation' is wrong"),
     "time goes back": (array("timestamps", put(0.01, 2)), "'timestamps' is wrong"),
+    "time leaps": (array("timestamps", put(1e9, -1)), "at least one frame per second"),
     "nothing tracked": (array("tracked", put(False)), "'tracked' is wrong"),
 }
 

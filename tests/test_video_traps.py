@@ -94,6 +94,16 @@ def test_sound_that_starts_late_keeps_its_place(tmp_path):
     assert onset == pytest.approx(0.24, abs=0.03)
 
 
+def mux_sound(container, sound, samples: np.ndarray, layout: str) -> None:
+    """Encode channels (c, n) at 48 kHz."""
+    for begin in range(0, samples.shape[1], 1536):
+        block = np.ascontiguousarray(samples[:, begin : begin + 1536])
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, begin, Fraction(1, 48_000)
+        container.mux(sound.encode(frame))
+    container.mux(sound.encode())
+
+
 def surround(path: Path, seconds: float = 2.4) -> Path:
     """A clip whose speech is in the middle channel of six."""
     with av.open(str(path), "w") as container:
@@ -105,12 +115,7 @@ def surround(path: Path, seconds: float = 2.4) -> Path:
         container.mux(picture.encode())
         samples = np.zeros((6, round(seconds * 48_000)), np.float32)
         samples[2] = tone(seconds)
-        for begin in range(0, samples.shape[1], 1536):
-            block = np.ascontiguousarray(samples[:, begin : begin + 1536])
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="5.1")
-            frame.sample_rate, frame.pts, frame.time_base = 48_000, begin, Fraction(1, 48_000)
-            container.mux(sound.encode(frame))
-        container.mux(sound.encode())
+        mux_sound(container, sound, samples, "5.1")
     return path
 
 
@@ -120,6 +125,23 @@ def test_speech_in_the_middle_of_five_point_one(tmp_path):
     samples = load_audio(path)
     assert len(samples) / RATE == pytest.approx(2.4, abs=0.1)
     assert 0.05 < np.abs(samples[RATE // 2 :]).max() < 1
+
+
+def dolby(path: Path, layout: str, channels: int, seconds: float) -> bytes:
+    """A tone as a bare stream, which may be followed by another."""
+    with av.open(str(path), "w", format="ac3") as container:
+        sound = container.add_stream("ac3", rate=48_000, layout=layout)
+        mux_sound(container, sound, np.tile(tone(seconds), (channels, 1)).astype(np.float32), layout)
+    return path.read_bytes()
+
+
+def test_sound_that_changes_from_stereo_to_surround(tmp_path):
+    parts = dolby(tmp_path / "a.ac3", "stereo", 2, 1.2), dolby(tmp_path / "b.ac3", "5.1", 6, 1.2)
+    (tmp_path / "broadcast.ac3").write_bytes(b"".join(parts))
+    samples = load_audio(tmp_path / "broadcast.ac3")
+    assert len(samples) / RATE == pytest.approx(2.4, abs=0.15)
+    for part in np.split(samples, [len(samples) // 2]):
+        assert np.abs(part[RATE // 4 : RATE // 2]).max() > 0.05
 
 
 def test_no_sound(tmp_path):

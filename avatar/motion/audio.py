@@ -46,16 +46,20 @@ def audio_blocks(path: Path | str) -> Iterator[tuple[float, Float[np.ndarray, " 
                 raise BadInput(
                     f"{path} has no audio track", expected="speech", fix="give a .wav, .mp3, .m4a or a video"
                 )
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
-            clock = _Clock()
+            clock, resampler, kind = _Clock(), None, None
             for frame in container.decode(audio=0):
+                before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
+                if resampler is None or kind != before:  # broadcasts change from stereo to surround and back
+                    for out in resampler.resample(None) if resampler else ():
+                        yield clock.emit(out.to_ndarray()[0])
+                    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
                 silence = clock.gap(frame.time, frame.samples / frame.sample_rate)
                 if silence:
                     yield clock.emit(np.zeros(silence, np.float32))
                 frame.pts = None  # gaps are ours to fill: the resampler would refuse or stretch them
                 for out in resampler.resample(frame):
                     yield clock.emit(out.to_ndarray()[0])
-            for out in resampler.resample(None):
+            for out in resampler.resample(None) if resampler else ():
                 yield clock.emit(out.to_ndarray()[0])
     except FFmpegError as error:
         raise BadInput(f"the sound of {path} can't be decoded", got=str(error), fix="convert it to .wav") from error
