@@ -108,7 +108,7 @@ def scene(
 
 
 @pytest.mark.parametrize("lanes", LANES)
-@pytest.mark.parametrize("shape", [(3, 200, 3), (1, 17, 1), (2, 50, 7), (0, 5, 3), (2, 0, 3)])
+@pytest.mark.parametrize("shape", [(3, 200, 3), (1, 17, 1), (2, 50, 7), (2, 50, 2**31 - 1), (0, 5, 3), (2, 0, 3)])
 def test_alignment_matches_float64_reference(lanes, shape):
     backends.native().set_lanes(lanes)
     got, want = ops.align(*scene(*shape)), reference.align(*scene(*shape, dtype=torch.float64))
@@ -187,6 +187,8 @@ def test_alignment_explains_wrong_shapes(unchecked_shapes):
         (replace(views, rotation=views.rotation[:2]), head, weights, surface),
         (views, head, weights, replace(surface, colors=surface.colors[:3])),
         (views, head, weights, replace(surface, stride=0)),
+        (replace(views, lens=(float("nan"), 20.0, 12.0)), head, weights, surface),
+        (replace(views, lens=(50.0, 20.0, float("inf"))), head, weights, surface),
     ):
         with pytest.raises(ValueError, match="expected"):
             ops.align(*wrong)

@@ -12,6 +12,7 @@ from cuda_ext.backends import native
 from cuda_ext.ops.checks import checked
 
 PICTURE_CHANNELS = 9
+_LARGEST = 1e30  # NaN is not below it either
 
 
 def normal_matrix(
@@ -61,6 +62,8 @@ class Views:
         height, width = pictures.shape[1:3]
         if frames and not (height and width):
             raise ValueError(f"pictures: expected pixels, got shape {tuple(pictures.shape)}")
+        if len(self.lens) != 3 or not all(abs(number) < _LARGEST for number in self.lens):
+            raise ValueError(f"lens: expected three finite numbers of pixels, got {self.lens}")
         rotation = checked(self.rotation, "rotation", (frames, 3, 3))
         return (height, width), [pictures, rotation, checked(self.translation, "translation", (frames, 3))]
 
@@ -78,7 +81,7 @@ class ColoredSurface:
     light_ridge: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     """Pull of a frame's light (constant, normal's x, y, z) back to even light, as a share of all the evidence."""
     stride: int = 1
-    """Light and curvature need no precision: one of so many points speaks for all."""
+    """Light and curvature need no precision: one of so many points speaks for all (beyond their number: one point)."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ def align(
         weights: of each point in each frame; 0 where it can't be seen.
 
     Raises:
-        ValueError: wrong shapes, a stride below 1, a NaN or infinity.
+        ValueError: wrong shapes, a stride below 1, a NaN or infinity (of a picture: where a point falls on it).
         TypeError: wrong dtype or device.
     """
     head = checked(head, "head", (None, None, 3))

@@ -33,7 +33,8 @@ def align(
     pixel = _pixel_derivative(views, camera)
     slopes = torch.stack((seen[..., 3:6], seen[..., 6:]), -2)
     force = (slopes @ residual[..., None]) * trust[..., None, None]
-    rows = (surface.stride * trust[:, few]).sqrt()[..., None, None] * (_root(slopes[:, few]).mT @ pixel[:, few])
+    stands_for = min(surface.stride, max(head.shape[1], 1))
+    rows = (stands_for * trust[:, few]).sqrt()[..., None, None] * (_root(slopes[:, few]).mT @ pixel[:, few])
     return Alignment(lit, trust, (pixel.mT @ force)[..., 0], rows, _half_squares(residual, trust))
 
 

@@ -11,13 +11,7 @@ from torch import Tensor
 from cuda_ext import ops
 from preprocess.tracking.frames import Frames, Linearised
 from preprocess.tracking.landmarks import LandmarkModel
-from preprocess.tracking.points import (
-    N_POSE,
-    back_projected,
-    displaced,
-    pixel_derivative,
-    point_gradient,
-)
+from preprocess.tracking.points import N_POSE, back_projected, displaced, pixel_derivative, point_gradient
 from preprocess.tracking.types import TrackConfig
 
 
