@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -252,3 +252,15 @@ def load_tensors(path: Path, kind: str) -> tuple[Tensors, dict]:
     """
     tensors, header = read_safetensors(path, fix=f"make {kind} again")
     return tensors, json.loads(header.get("json", "{}"))
+
+
+def link_all(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Second names for files, as (file, new name); copies where the disk knows no hard links."""
+    for file, name in pairs:
+        name.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, name)
+        except FileExistsError:
+            raise
+        except OSError:
+            shutil.copyfile(file, name)

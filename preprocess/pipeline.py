@@ -12,14 +12,14 @@ from avatar import __version__
 from avatar.assets import sha256_file
 from avatar.head import absolute_name, load_head
 from preprocess.capture import CaptureFolder
-from preprocess.capture_files import save_info, save_tracks
-from preprocess.config import PreprocessConfig
-from preprocess.cores import cores
-from preprocess.keys import StageKeys
-from preprocess.steps import Clip, plain
+from preprocess.capture.files import save_info, save_tracks
+from preprocess.stages.config import PreprocessConfig
+from preprocess.stages.cores import cores
+from preprocess.stages.keys import StageKeys
+from preprocess.stages.steps import Clip, plain
+from preprocess.stages.workspace import Workspace
 from preprocess.tracking import TrackResult
 from preprocess.video import probe, require_length
-from preprocess.workspace import Workspace
 
 __all__ = ["PreprocessConfig", "summary", "track"]
 

@@ -52,8 +52,8 @@ def add_sound(capture: Path) -> None:
     from make_capture import info
     from make_video import corner_video, tone
 
-    from preprocess.audio import extract_audio, save_features
-    from preprocess.capture_files import save_info
+    from preprocess.capture.files import save_info
+    from preprocess.sound.audio import extract_audio, save_features
 
     source = corner_video(capture.parent / "sound.mp4", seconds=1, audio=tone(1))
     extract_audio(source, capture / "audio.wav", 0.0, 1.0)
@@ -128,7 +128,7 @@ def edited_arrays(file: Path, rng: random.Random) -> None:
 
 
 def read_video(path: Path) -> None:
-    from preprocess.audio import extract_audio
+    from preprocess.sound.audio import extract_audio
     from preprocess.video import frames, probe
 
     info = probe(path)
@@ -140,9 +140,9 @@ def read_video(path: Path) -> None:
 
 
 def read_capture(path: Path) -> None:
-    from preprocess.audio import load_features, read_wav
     from preprocess.capture import CaptureFolder
     from preprocess.checking.run import check_capture
+    from preprocess.sound.audio import load_features, read_wav
 
     capture = CaptureFolder.load(path)
     for index in range(len(capture)):

@@ -19,8 +19,8 @@ from pathlib import Path
 from avatar.errors import Interrupted
 from avatar.progress import set_quiet
 from preprocess import PreprocessConfig, track
-from preprocess.stages import FILES
-from preprocess.workspace import Workspace
+from preprocess.stages.records import FILES
+from preprocess.stages.workspace import Workspace
 
 SIGNALS = (signal.SIGKILL, signal.SIGINT)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess.capture_files import frame_path, mask_path, save_info, save_tracks
-from preprocess.pictures import write_mask, write_picture
+from preprocess.capture.files import frame_path, mask_path, save_info, save_tracks
+from preprocess.capture.pictures import write_mask, write_picture
 
 T, V, K, WIDTH, HEIGHT = 4, 7, 3, 48, 32
 

@@ -12,7 +12,7 @@ from make_video import audio_only, corner_video, tone
 from avatar.errors import BadInput
 from avatar.motion.audio import RATE, load_audio
 from avatar.motion.features import N_MELS, AudioFeatures, FeatureStream, features, join, log_mel
-from preprocess.audio import extract_audio, load_features, read_wav, save_features
+from preprocess.sound.audio import extract_audio, load_features, read_wav, save_features
 
 FIELDS = [field.name for field in dataclasses.fields(AudioFeatures)]
 

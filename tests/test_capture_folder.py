@@ -16,9 +16,9 @@ from make_capture import HEIGHT, WIDTH, K, T, picture, small_capture, tracks
 from avatar.errors import BadInput, FormatMismatch
 from avatar.files import check_output_folder
 from preprocess.capture import CaptureFolder
-from preprocess.capture_files import SCHEMA, frame_path, mask_path, save_tracks
-from preprocess.pictures import read_picture, write_mask, write_picture
-from preprocess.workspace import Workspace
+from preprocess.capture.files import SCHEMA, frame_path, mask_path, save_tracks
+from preprocess.capture.pictures import read_picture, write_mask, write_picture
+from preprocess.stages.workspace import Workspace
 
 
 @pytest.fixture

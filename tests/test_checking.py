@@ -16,9 +16,8 @@ from make_video import corner_video, head_picture, rendered_head_video, tone, wr
 
 from avatar.assets import find_asset
 from avatar.head.arkit import ARKIT_INDEX
-from preprocess.audio import clip_samples, extract_audio, load_features, read_wav, save_features, write_samples
 from preprocess.capture import CaptureFolder
-from preprocess.capture_files import frame_path, mask_path, save_info, save_tracks
+from preprocess.capture.files import frame_path, mask_path, save_info, save_tracks
 from preprocess.checking import watch as watching
 from preprocess.checking.evidence import Evidence
 from preprocess.checking.judge import judge
@@ -26,7 +25,8 @@ from preprocess.checking.page import write_page
 from preprocess.checking.person import blinks, clipped_share, head_angles, heard_visemes
 from preprocess.checking.pictures import covered_stills, look, room_motion
 from preprocess.checking.run import Checked, check_preprocessed, said, shift_sound
-from preprocess.landmarks import Detector
+from preprocess.detection.landmarks import Detector
+from preprocess.sound.audio import clip_samples, extract_audio, load_features, read_wav, save_features, write_samples
 from preprocess.video import frames, probe
 
 SECONDS, FPS = 24, 25

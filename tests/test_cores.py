@@ -10,7 +10,7 @@ import torch
 from avatar.errors import BadInput
 from avatar.threads import usable_cores, workers
 from cuda_ext import ops
-from preprocess.cores import cores
+from preprocess.stages.cores import cores
 
 
 def test_thread_counts_hold_inside_and_come_back():

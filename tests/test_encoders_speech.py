@@ -14,7 +14,7 @@ from avatar.motion.audio import RATE, load_audio
 from avatar.motion.audio_windows import attention_windows, audio_windows
 from avatar.motion.encoders import NAMES, Encoding, load_encoder
 from avatar.motion.encoders.base import in_pieces
-from preprocess.encodings import cache_path, encode_cached, load_encoding
+from preprocess.sound.encodings import cache_path, encode_cached, load_encoding
 from preprocess.studio.voice import nonsense, synthesise
 
 SENTENCE = Path(os.environ.get("VISAVIS_TEST_DATA", "data")) / "speech" / "arctic_a0009.wav"

@@ -12,7 +12,7 @@ from make_capture import small_capture
 
 from avatar.cli import main
 from avatar.motion.audio import RATE
-from preprocess.audio import load_features
+from preprocess.sound.audio import load_features
 from preprocess.studio.voice import nonsense, synthesise
 
 SECONDS = 4.0

@@ -20,12 +20,12 @@ from avatar.head import load_head
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.rig import posed_vertices
 from avatar.types import Motion
-from preprocess.audio import extract_audio, read_wav
 from preprocess.capture import CaptureFolder
-from preprocess.capture_files import frame_path, mask_path, save_info, save_tracks
+from preprocess.capture.files import frame_path, mask_path, save_info, save_tracks
+from preprocess.capture.pictures import write_mask, write_picture
 from preprocess.formats import LAYOUTS, ReadOptions, export_capture, import_capture
 from preprocess.formats.talking_gaussian import action_units
-from preprocess.pictures import write_mask, write_picture
+from preprocess.sound.audio import extract_audio, read_wav
 
 T, WIDTH, HEIGHT = 8, 240, 320
 OPTIONS = ReadOptions("anny")

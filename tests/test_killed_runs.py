@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from make_video import head_pictures, tone, write_video
 
-from preprocess import CaptureFolder, PreprocessConfig, steps, track
-from preprocess.audio import RATE, read_wav
+from preprocess import CaptureFolder, PreprocessConfig, track
 from preprocess.checking.report import Quality
 from preprocess.checking.run import check_preprocessed
-from preprocess.stages import FILES
+from preprocess.sound.audio import RATE, read_wav
+from preprocess.stages import steps
+from preprocess.stages.records import FILES
 from preprocess.tracking import PhotometricConfig, TrackConfig
 
 FPS = 12.0

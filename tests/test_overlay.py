@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from preprocess.overlay import Wires, draw
+from preprocess.tracking.overlay import Wires, draw
 
 # An octahedron without its last face: three of the twelve edges have one triangle only.
 FACES = np.array([[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5]])

@@ -10,12 +10,12 @@ import pytest
 
 from avatar.errors import FormatMismatch
 from preprocess.capture import CaptureFolder
-from preprocess.capture_files import frame_path, mask_path, save_info, save_tracks
-from preprocess.masks import SteadyMasks, snapped
+from preprocess.capture.files import frame_path, mask_path, save_info, save_tracks
+from preprocess.capture.pictures import write_mask, write_picture
+from preprocess.detection.masks import SteadyMasks, snapped
 from preprocess.parts import PARTS
 from preprocess.parts.colours import Colours, colour_bins
 from preprocess.parts.scores import TRUE_PART, mask_scores, part_overlaps, plate_scores
-from preprocess.pictures import write_mask, write_picture
 from preprocess.studio import StudioConfig, StudioFolder, record
 
 SIZE = 192

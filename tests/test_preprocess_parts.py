@@ -7,10 +7,10 @@ import pytest
 from make_video import head_picture
 
 from avatar.head.arkit import ARKIT_INDEX
-from preprocess.background import clean_plate, fill
-from preprocess.landmarks import Detector
-from preprocess.masks import PersonSegmenter
-from preprocess.quality import Seen, assess, segments
+from preprocess.checking.gate import Seen, assess, segments
+from preprocess.detection.background import clean_plate, fill
+from preprocess.detection.landmarks import Detector
+from preprocess.detection.masks import PersonSegmenter
 from preprocess.video import VideoInfo
 
 INFO = VideoInfo(640, 360, 25.0, 8.0, 200, 0.0, True, 0, "yuv420p", False)

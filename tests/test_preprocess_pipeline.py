@@ -16,9 +16,9 @@ from make_video import corner_video, corners, head_pictures, rendered_head_video
 
 from avatar.errors import BadInput
 from preprocess import CaptureFolder, PreprocessConfig, track
-from preprocess.audio import load_features, read_wav
-from preprocess.landmarks import Detector
+from preprocess.detection.landmarks import Detector
 from preprocess.pipeline import summary
+from preprocess.sound.audio import load_features, read_wav
 from preprocess.video import frames, probe
 
 FPS = 12.0
@@ -60,7 +60,7 @@ def test_capture_of_an_upright_phone_clip(plain):
 
 def test_tracked_head_projects_onto_the_detected_landmarks(plain):
     from avatar.head import load_head
-    from preprocess.overlay import project_mesh
+    from preprocess.tracking.overlay import project_mesh
 
     points = project_mesh(load_head("anny"), plain.neutral, plain.motion, plain.camera)
     for mesh, landmarks in zip(points, plain.landmarks_px, strict=True):

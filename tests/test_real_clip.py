@@ -38,7 +38,7 @@ def test_a_speaking_person_is_tracked(preprocessed):
 
 @pytest.mark.timeout(600)
 def test_a_speaking_person_is_re_enacted_on_held_out_frames(line):
-    from preprocess.landmarks import Detector
+    from preprocess.detection.landmarks import Detector
 
     capture, avatar = line
     with Detector() as detector:

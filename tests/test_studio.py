@@ -28,7 +28,7 @@ from avatar.head.calibration import calibrate
 from avatar.progress import set_quiet
 from avatar.rig import head_silhouette
 from preprocess.capture import CaptureFolder
-from preprocess.landmarks import Detector
+from preprocess.detection.landmarks import Detector
 from preprocess.pipeline import PreprocessConfig, track
 from preprocess.studio import StudioConfig, StudioFolder, record
 from preprocess.studio.acting import perform

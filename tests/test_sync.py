@@ -10,7 +10,7 @@ import pytest
 from make_speech import babble, delayed, mouth_landmarks, music, noise
 
 from avatar.assets import find_asset
-from preprocess.sync import Sync, measure_sync
+from preprocess.sound.sync import Sync, measure_sync
 
 GRID = Path(os.environ.get("VISAVIS_TEST_DATA", "data")) / "grid"
 """Clips of the GRID corpus, where a developer has them."""
@@ -83,8 +83,8 @@ def test_verdicts_read_well():
 
 def watched(videos: list[Path]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Landmarks and sound of clips played one after the other."""
-    from preprocess.audio import clip_samples
-    from preprocess.landmarks import Detector
+    from preprocess.detection.landmarks import Detector
+    from preprocess.sound.audio import clip_samples
     from preprocess.video import frames
 
     points, sounds = [], []

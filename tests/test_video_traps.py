@@ -14,7 +14,7 @@ from make_video import colour_at, corner_video, tone, write_video
 
 from avatar.errors import BadInput
 from avatar.motion.audio import RATE, load_audio
-from preprocess.audio import clip_samples
+from preprocess.sound.audio import clip_samples
 from preprocess.video import frames, probe, require_length
 
 

@@ -13,13 +13,13 @@ import pytest
 from make_capture import HEIGHT, WIDTH, picture, small_capture
 
 from avatar.errors import BadInput, Interrupted
-from preprocess.capture_files import SCHEMA, frame_path, mask_path
-from preprocess.config import PreprocessConfig
-from preprocess.keys import StageKeys, code_files
-from preprocess.pictures import write_mask, write_picture
-from preprocess.stages import FILES
+from preprocess.capture.files import SCHEMA, frame_path, mask_path
+from preprocess.capture.pictures import write_mask, write_picture
+from preprocess.stages.config import PreprocessConfig
+from preprocess.stages.keys import StageKeys, code_files
+from preprocess.stages.records import FILES
+from preprocess.stages.workspace import Workspace
 from preprocess.tracking import PhotometricConfig, TrackConfig
-from preprocess.workspace import Workspace
 
 
 class Run:
@@ -212,5 +212,5 @@ def test_code_counts_with_all_that_it_imports():
     named = {"preprocess.tracking.smoothing", "avatar.geometry", "avatar.head.arkit", "cuda_ext._native"}
     assert named <= set(tracking) and tracking["cuda_ext._native"].suffix != ".py"
     # Whoever works on kernels or on the tracker need not look for the face again.
-    detection = set(code_files("preprocess.detection"))
-    assert "preprocess.masks" in detection and not any("tracking" in n or "cuda_ext" in n for n in detection)
+    detection = set(code_files("preprocess.detection.run"))
+    assert "preprocess.detection.masks" in detection and not any("tracking" in n or "cuda_ext" in n for n in detection)

@@ -136,7 +136,7 @@ class Eval(Computing):
         from avatar.evaluation.report import write_report
         from avatar.model import load
         from preprocess.capture import CaptureFolder
-        from preprocess.landmarks import Detector
+        from preprocess.detection.landmarks import Detector
 
         avatar = load(self.avatar)
         capture = CaptureFolder.load(self.capture or self._recorded_capture(avatar.info))

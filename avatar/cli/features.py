@@ -62,8 +62,8 @@ class Features(Computing):
         import numpy as np
 
         from avatar.motion.audio import RATE, load_audio
-        from preprocess.audio import read_wav
         from preprocess.capture import CaptureFolder
+        from preprocess.sound.audio import read_wav
 
         if not self._is_capture:
             samples = load_audio(self.source)
@@ -97,7 +97,7 @@ class Features(Computing):
         from avatar.files import save_arrays
         from avatar.motion.audio_windows import audio_windows
         from avatar.motion.encoders import Encoding, load_encoder
-        from preprocess.encodings import encode_cached, save_encoding
+        from preprocess.sound.encodings import encode_cached, save_encoding
 
         encoder = load_encoder(self.encoder, self.model)
         if self._is_capture:

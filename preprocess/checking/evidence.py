@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from preprocess.audio import read_wav
 from preprocess.capture import CaptureFolder
+from preprocess.sound.audio import read_wav
 
 STILLS = 48
 """Pictures that are looked at closely, spread over the clip."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.audio import RATE
 from preprocess.checking.evidence import Evidence
 from preprocess.checking.person import blinks, clipped_share, head_angles, heard_visemes, lip_distance
 from preprocess.checking.pictures import Looks, look
 from preprocess.checking.report import Finding, Quality
-from preprocess.sync import Sync, measure_sync
+from preprocess.sound.audio import RATE
+from preprocess.sound.sync import Sync, measure_sync
 
 _SHARP = 0.16
 """Half of what a face in focus has; motion blur and soft lenses are below."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from preprocess.sync import Sync
+from preprocess.sound.sync import Sync
 
 SCHEMA = "visavis.quality/1"
 

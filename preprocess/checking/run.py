@@ -13,16 +13,16 @@ import numpy as np
 from avatar.errors import BadInput
 from avatar.files import write_json
 from avatar.progress import progress
-from preprocess.audio import RATE, read_wav, save_features, write_samples
 from preprocess.capture import CaptureFolder
-from preprocess.capture_files import save_info
+from preprocess.capture.files import save_info
 from preprocess.checking.evidence import Evidence, of_capture
+from preprocess.checking.gate import assess
 from preprocess.checking.judge import judge
 from preprocess.checking.pictures import Looks
 from preprocess.checking.report import Finding, Quality
 from preprocess.checking.watch import watch
-from preprocess.quality import assess
-from preprocess.sync import Sync
+from preprocess.sound.audio import RATE, read_wav, save_features, write_samples
+from preprocess.sound.sync import Sync
 from preprocess.video import frames, probe, require_length
 
 QUALITY_FILE = "quality.json"

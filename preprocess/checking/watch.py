@@ -8,11 +8,11 @@ import numpy as np
 
 from avatar.errors import BadInput
 from avatar.progress import progress
-from preprocess.audio import clip_samples
 from preprocess.checking.evidence import STILLS, Evidence
-from preprocess.detection import THUMBNAIL
-from preprocess.landmarks import Detection, Detector
-from preprocess.quality import Seen
+from preprocess.checking.gate import Seen
+from preprocess.detection.landmarks import Detection, Detector
+from preprocess.detection.run import THUMBNAIL
+from preprocess.sound.audio import clip_samples
 from preprocess.video import VideoInfo, frames
 
 DENSE_SECONDS = 30.0

@@ -18,15 +18,15 @@ from avatar.progress import note, progress
 from avatar.split import training_span
 from avatar.threads import one_torch_thread
 from avatar.types import CAPTURE_SCHEMA
-from preprocess.audio import extract_audio, save_features
-from preprocess.background import clean_plate
 from preprocess.capture import CaptureFolder
-from preprocess.capture_files import frame_path, mask_path, save_info, save_tracks
+from preprocess.capture.files import frame_path, mask_path, save_info, save_tracks
+from preprocess.capture.pictures import read_mask, read_picture, write_mask, write_picture
+from preprocess.detection.background import clean_plate
+from preprocess.detection.landmarks import Detector
+from preprocess.detection.masks import PersonSegmenter
 from preprocess.formats import insta, talking_gaussian, vhap
 from preprocess.formats.layout import Clip, Layout, ReadOptions, Track, no_layout
-from preprocess.landmarks import Detector
-from preprocess.masks import PersonSegmenter
-from preprocess.pictures import read_mask, read_picture, write_mask, write_picture
+from preprocess.sound.audio import extract_audio, save_features
 from preprocess.tracking import Observations, track_clip, track_torso
 
 MARKER, SCHEMA = "layout.json", "visavis.layout/1"

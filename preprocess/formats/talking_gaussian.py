@@ -29,6 +29,7 @@ from avatar.head.landmarks import IBUG_68
 from avatar.head.pickles import load_npz
 from avatar.types import Camera
 from preprocess.capture import CaptureFolder
+from preprocess.capture.pictures import write_picture
 from preprocess.formats.layout import (
     GL,
     Clip,
@@ -45,7 +46,6 @@ from preprocess.formats.layout import (
     write_transforms,
 )
 from preprocess.formats.parsing import COLOURS, painted, parts
-from preprocess.pictures import write_picture
 
 NAME, MARKER = "talking-gaussian", "ori_imgs"
 LOST = "soft mask edges (labels are hard), shoulder motion, landmarks beyond iBUG's 68"

@@ -27,6 +27,7 @@ from avatar.head.flame_track import from_flame, to_flame
 from avatar.head.pickles import load_npz
 from avatar.split import training_span
 from preprocess.capture import CaptureFolder
+from preprocess.capture.pictures import read_mask, read_picture, write_mask, write_picture
 from preprocess.formats.layout import (
     GL,
     Clip,
@@ -44,7 +45,6 @@ from preprocess.formats.layout import (
     times_of,
     write_transforms,
 )
-from preprocess.pictures import read_mask, read_picture, write_mask, write_picture
 
 NAME, MARKER = "vhap", "canonical_flame_param.npz"
 LOST = "the room (pictures are on white), shoulder motion, landmarks"

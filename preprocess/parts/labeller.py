@@ -24,9 +24,9 @@ from avatar.rig import posed_vertices
 from avatar.split import training_span
 from avatar.threads import one_torch_thread
 from avatar.types import Capture
+from preprocess.capture.pictures import AGAIN
 from preprocess.parts.colours import CLASSES, Colours, colour_bins
 from preprocess.parts.labels import NUMBER
-from preprocess.pictures import AGAIN
 from preprocess.studio.mapping import part_of_faces
 from preprocess.studio.measures import landmarks_on
 from preprocess.studio.raster import rasterize_values

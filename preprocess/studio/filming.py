@@ -29,7 +29,7 @@ from avatar.motion.motion_io import save_motion
 from avatar.progress import note, progress
 from avatar.threads import one_torch_thread
 from avatar.types import Camera
-from preprocess.pictures import write_mask, write_picture
+from preprocess.capture.pictures import write_mask, write_picture
 from preprocess.studio.acting import Performance, perform
 from preprocess.studio.atlas import LABELS
 from preprocess.studio.body import neck_base

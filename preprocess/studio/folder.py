@@ -28,7 +28,7 @@ from avatar.export.cameras import camera_from_json
 from avatar.files import read_json
 from avatar.motion.motion_io import load_motion
 from avatar.types import Camera, Motion
-from preprocess.pictures import read_mask, read_picture
+from preprocess.capture.pictures import read_mask, read_picture
 from preprocess.studio.atlas import LABELS
 from preprocess.studio.config import EDITION
 from preprocess.studio.scene import Picture, Pose, Scene

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from avatar.progress import progress
 from avatar.split import training_span
 from avatar.types import TORSO_BEHIND_HEAD_M, Camera, Motion
-from preprocess.pictures import read_ahead
+from preprocess.capture.pictures import read_ahead
 from preprocess.tracking.interpolation import fill_linear
 
 LONG_SIDE = 256

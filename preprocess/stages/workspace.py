@@ -15,9 +15,9 @@ from avatar.errors import BadInput, Interrupted, VisavisError
 from avatar.files import cannot_write, check_output_folder, is_disk_error, partial_folder, publish_folder
 from avatar.memory import peak_rss_mb, restart_peak
 from avatar.progress import note
-from preprocess.blocks import Blocks
-from preprocess.capture_files import SCHEMA
-from preprocess.stages import (
+from preprocess.capture.files import SCHEMA
+from preprocess.detection.blocks import Blocks
+from preprocess.stages.records import (
     FILES,
     FOLDER,
     StageRecord,

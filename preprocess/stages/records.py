@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from avatar.assets import sha256_file
-from avatar.files import write_json
+from avatar.files import link_all, write_json
 
 FOLDER = ".stages"
 """In the capture: records, and what stages found out that is nowhere else in it."""
@@ -85,18 +84,6 @@ def remove_files(folder: Path, stage: str) -> None:
 def take_files(source: Path, target: Path, stage: str) -> None:
     """Give the stage's files in `source` a second name in `target`, which has none."""
     link_all((path, target / path.relative_to(source)) for path in _present(source, stage))
-
-
-def link_all(pairs: Iterable[tuple[Path, Path]]) -> None:
-    """Second names for files, as (file, new name); copies where the disk knows no hard links."""
-    for file, name in pairs:
-        name.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(file, name)
-        except FileExistsError:
-            raise
-        except OSError:
-            shutil.copyfile(file, name)
 
 
 def _present(folder: Path, stage: str) -> Iterator[Path]:

@@ -14,13 +14,13 @@ from jaxtyping import Float, Int, UInt8
 from avatar.head.landmarks import N_LANDMARKS
 from avatar.progress import progress
 from avatar.threads import workers
-from preprocess.blocks import Blocks
-from preprocess.capture_files import frame_path, mask_path
-from preprocess.landmarks import Detection, Detector
-from preprocess.masks import PersonSegmenter, SteadyMasks
-from preprocess.orientation import fit_size
-from preprocess.pictures import write_mask, write_picture
+from preprocess.capture.files import frame_path, mask_path
+from preprocess.capture.pictures import write_mask, write_picture
+from preprocess.detection.blocks import Blocks
+from preprocess.detection.landmarks import Detection, Detector
+from preprocess.detection.masks import PersonSegmenter, SteadyMasks
 from preprocess.video import VideoInfo, frames
+from preprocess.video.orientation import fit_size
 
 CHUNK_FRAMES = 100
 _IN_FLIGHT = 8

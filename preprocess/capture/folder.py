@@ -1,7 +1,7 @@
 """The Capture folder: one tracked clip on disk (schema visavis.capture/1).
 
 capture.json        schema, source, sizes, head, camera, warnings, verdict, metrics, config, what each stage took
-tracks.npz          per-frame arrays, see `capture_files.TRACK_SHAPES`
+tracks.npz          per-frame arrays, see `files.TRACK_SHAPES`
 frames/000000.jpg   pictures; masks/000000.png  person confidence, 0 to 255
 background.png      clean plate; background_seen.png  255 where it was ever visible
 audio.wav           16 kHz mono from the first frame on; audio_features.npz (both absent for mute clips)
@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from avatar.types import MOTION_FIELDS, Camera, Motion
-from preprocess.capture_files import (
+from preprocess.capture.files import (
     content_hash,
     field,
     frame_path,
@@ -37,7 +37,7 @@ from preprocess.capture_files import (
     whole,
     wrong,
 )
-from preprocess.pictures import read_mask, read_picture
+from preprocess.capture.pictures import read_mask, read_picture
 
 if TYPE_CHECKING:
     from preprocess.parts.labeller import PartLabeller

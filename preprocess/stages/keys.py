@@ -17,19 +17,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from avatar import __version__
-from preprocess.config import PreprocessConfig
+from preprocess.stages.config import PreprocessConfig
 
 _ROOMS = ("avatar", "preprocess", "cuda_ext")
 _LIBRARIES = ("av", "mediapipe", "numpy", "scipy", "torch")
 
 _CODE: dict[str, tuple[str, ...]] = {
-    "detection": ("preprocess.detection", "preprocess.quality"),
+    "detection": ("preprocess.detection.run", "preprocess.checking.gate"),
     "tracking": ("preprocess.tracking.tracker", "avatar.head.calibration", "cuda_ext._native"),
     "shoulders": ("preprocess.tracking.torso",),
-    "background": ("preprocess.background",),
-    "sound": ("preprocess.audio",),
+    "background": ("preprocess.detection.background",),
+    "sound": ("preprocess.sound.audio",),
     "check": ("preprocess.checking.run",),
-    "overlay": ("preprocess.overlay",),
+    "overlay": ("preprocess.tracking.overlay",),
 }
 """Modules that a stage begins in; what they import counts too."""
 

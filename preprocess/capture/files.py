@@ -12,7 +12,7 @@ import numpy as np
 from avatar.errors import BadInput, FormatMismatch
 from avatar.files import write_json
 from avatar.types import CAPTURE_SCHEMA, Camera
-from preprocess.pictures import AGAIN
+from preprocess.capture.pictures import AGAIN
 
 SCHEMA = CAPTURE_SCHEMA
 

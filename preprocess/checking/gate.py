@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from avatar.errors import BadInput
 from avatar.head.landmarks import OUTER_EYE_CORNERS
-from preprocess.container import MIN_SECONDS
 from preprocess.video import VideoInfo
+from preprocess.video.container import MIN_SECONDS
 
 MIN_FACE_SHARE = 0.6
 _MIN_FACE_PX = 64

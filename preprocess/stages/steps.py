@@ -14,22 +14,22 @@ from avatar.files import save_arrays
 from avatar.head.linear import LinearHead
 from avatar.split import training_span
 from avatar.types import Camera, Motion
-from preprocess.audio import extract_audio, is_silent, save_features
-from preprocess.background import clean_plate
-from preprocess.capture_files import frame_path, mask_path
+from preprocess.capture.files import frame_path, mask_path
+from preprocess.capture.pictures import read_mask, read_picture, write_mask, write_picture
+from preprocess.checking.gate import QualityReport, Seen, assess
 from preprocess.checking.run import check_preprocessed, said
-from preprocess.config import PreprocessConfig
-from preprocess.detection import Detections, PassOptions, detect_clip
-from preprocess.keys import StageKeys
-from preprocess.orientation import fit_size
-from preprocess.overlay import write_overlay
-from preprocess.pictures import read_mask, read_picture, write_mask, write_picture
-from preprocess.quality import QualityReport, Seen, assess
-from preprocess.stages import DETECTION, SHOULDERS, TRACKING
+from preprocess.detection.background import clean_plate
+from preprocess.detection.run import Detections, PassOptions, detect_clip
+from preprocess.sound.audio import extract_audio, is_silent, save_features
+from preprocess.stages.config import PreprocessConfig
+from preprocess.stages.keys import StageKeys
+from preprocess.stages.records import DETECTION, SHOULDERS, TRACKING
+from preprocess.stages.workspace import Workspace
 from preprocess.tracking import Observations, TrackResult, track_clip, track_torso
+from preprocess.tracking.overlay import write_overlay
 from preprocess.tracking.torso import LONG_SIDE as TORSO_SIDE
 from preprocess.video import VideoInfo
-from preprocess.workspace import Workspace
+from preprocess.video.orientation import fit_size
 
 Facts = dict[str, Any]
 

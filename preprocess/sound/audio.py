@@ -14,7 +14,7 @@ from avatar.errors import BadInput
 from avatar.files import save_arrays
 from avatar.motion.audio import RATE, audio_blocks
 from avatar.motion.features import AudioFeatures, features
-from preprocess.pictures import AGAIN
+from preprocess.capture.pictures import AGAIN
 
 _FIELDS = [field.name for field in fields(AudioFeatures)]
 

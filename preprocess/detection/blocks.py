@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from avatar.files import write_json
+from avatar.files import link_all, write_json
 from avatar.progress import note
-from preprocess.capture_files import frame_path, mask_path
-from preprocess.stages import link_all
+from preprocess.capture.files import frame_path, mask_path
 
 _STATE = "pass.json"
 

@@ -1,7 +1,7 @@
 """Reading video files of any kind: upright, square-pixel RGB frames with true timestamps, streamed.
 
-What players do and plain decoders don't: rotation and square pixels (`preprocess.orientation`), variable frame rates,
-edit lists, 10-bit and full-range pixels, colour matrices that the file does not state.
+What players do and plain decoders don't: rotation and square pixels (`orientation`), variable frame rates, edit lists,
+10-bit and full-range pixels, colour matrices that the file does not state.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from avatar.errors import BadInput
-from preprocess.container import MIN_SECONDS, cut_off, no_frames, opened, picture_stream, require_whole
-from preprocess.orientation import display_matrix, fit_size, swaps, turn_degrees, turned, upright_size
+from preprocess.video.container import MIN_SECONDS, cut_off, no_frames, opened, picture_stream, require_whole
+from preprocess.video.orientation import display_matrix, fit_size, swaps, turn_degrees, turned, upright_size
 
 if TYPE_CHECKING:
     from av import VideoFrame
