@@ -70,12 +70,13 @@ def track_clip(
         person, _, offsets = solve_offsets(person, some, targets[subset], config)
         if config.offsets_in_mesh:
             neutral = bend_mesh(neutral, head.faces, model, offsets)
-    frames = initialise(person, observations, config)[0]
     evidence = LandmarkEvidence(person, targets, config)
     seconds, pixels = observations.timestamps_seconds[seen], config.photometric
 
     def solved(chunk: Tensor) -> Frames:
-        return solve_frames(evidence[chunk], frames[chunk], config.frame_steps, config.expression_bounds)
+        begin = frames[chunk]
+        begin = replace(begin, translation=_placed(person, begin.rotation, targets.landmarks_px[chunk])[0])
+        return solve_frames(evidence[chunk], begin, config.frame_steps, config.expression_bounds)
 
     with workers(jobs, jobs) as pool:  # each with one of torch's threads: torch and OpenCV leave Python's lock
         found = Frames.cat(list(pool.map(solved, torch.arange(len(seconds)).split(config.chunk_frames))))
@@ -123,16 +124,23 @@ def _initialised(
     flip = torch.tensor([1.0, -1.0, -1.0])[:, None]
     transforms = torch.from_numpy(observations.face_transforms[chunk, :3, :3]).float()
     rotation = nearest_rotation(flip * transforms)
+    translation, scale = _placed(person, rotation, landmarks)
+    return Frames(rotation, translation, scores), Targets(
+        landmarks, scores, scale * config.landmark_noise_mm * 1e-3, _frame_weights(person.model, scores)
+    )
+
+
+def _placed(
+    person: Person, rotation: Float[Tensor, "t 3 3"], landmarks_px: Float[Tensor, "t n 2"]
+) -> tuple[Float[Tensor, "t 3"], Float[Tensor, " t"]]:
+    """Where weak perspective has the turned head, and its scale there in pixels per metre."""
     posed = person.neutral @ rotation.mT
-    mean_px, mean = landmarks.mean(1), posed.mean(1)
-    size_px = (landmarks - mean_px[:, None]).square().sum((1, 2)).sqrt()
+    mean_px, mean = landmarks_px.mean(1), posed.mean(1)
+    size_px = (landmarks_px - mean_px[:, None]).square().sum((1, 2)).sqrt()
     size = (posed - mean[:, None])[..., :2].square().sum((1, 2)).sqrt()
     depth = person.focal_px * size / size_px
     centre = (mean_px - person.centre_px) * (depth / person.focal_px)[:, None]
-    translation = torch.cat((centre, depth[:, None]), 1) - mean
-    return Frames(rotation, translation, scores), Targets(
-        landmarks, scores, size_px / size * config.landmark_noise_mm * 1e-3, _frame_weights(person.model, scores)
-    )
+    return torch.cat((centre, depth[:, None]), 1) - mean, size_px / size
 
 
 def _frame_weights(model: LandmarkModel, scores: Float[Tensor, "t 52"]) -> Float[Tensor, "t n"]:
