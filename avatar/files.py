@@ -196,6 +196,12 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]  (its stub mixes up keywords)
 
 
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz; what numpy raises about a file that is none is for the caller to explain."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
 def write_safetensors(path: Path, tensors: Tensors, header: dict[str, str]) -> None:
     """Write safetensors atomically; the header is plain text.
 

@@ -9,8 +9,7 @@ from avatar.head import load_head
 from avatar.head.calibration import calibrate
 from avatar.head.landmarks import IRISES, LIPS, OUTER_LIPS
 from avatar.head.linear import LinearHead
-from avatar.head.model import REGIONS, LandmarkTable
-from avatar.head.retarget import on_surface
+from avatar.head.model import REGIONS, LandmarkTable, on_surface
 
 
 @pytest.fixture(scope="module")

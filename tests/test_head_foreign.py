@@ -14,8 +14,8 @@ from avatar.head import cache, flame, gnm, load_head
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.head.calibration import calibrate
 from avatar.head.linear import LinearHead
-from avatar.head.model import REGIONS
-from avatar.head.retarget import on_surface, projected_uvs, retargeted, similarity
+from avatar.head.model import REGIONS, on_surface
+from avatar.head.retarget import projected_uvs, retargeted, similarity
 
 
 def flame_data(count: int = 24, seed: int = 0) -> dict:

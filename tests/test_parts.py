@@ -15,8 +15,8 @@ from preprocess.capture.pictures import write_mask, write_picture
 from preprocess.detection.masks import SteadyMasks, snapped
 from preprocess.parts import PARTS
 from preprocess.parts.colours import Colours, colour_bins
-from preprocess.parts.scores import TRUE_PART, mask_scores, part_overlaps, plate_scores
 from preprocess.studio import StudioConfig, StudioFolder, record
+from preprocess.studio.layers import TRUE_PART, mask_scores, part_overlaps, plate_scores
 
 SIZE = 192
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = ("cuda_ext", "avatar", "preprocess", "viewer")
 """From the ground up: a room may import itself and the rooms before it."""
+INSIDE = ROOT / "preprocess"
+ORDER = (
+    "video", "capture", "sound", "detection", "parts", "tracking", "checking", "stages", "pipeline", "formats", "studio"
+)  # fmt: skip
+"""The rooms inside of preprocess, in the same order."""
 
 
 def imports(path: Path) -> set[str]:
@@ -22,6 +28,21 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names.add((node.module or "").split(".")[0])
     return names
+
+
+def for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def loaded(tree: ast.AST) -> Iterator[str]:
+    """What a module imports when it is loaded: not inside of a function, and not for the types alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif not isinstance(node, ast.FunctionDef) and not for_types(node):
+            yield from loaded(node)
 
 
 def modules() -> list[Path]:
@@ -36,6 +57,17 @@ def test_imports_go_one_way(path: Path):
     allowed = set(ROOMS[: ROOMS.index(room) + 1])
     assert imports(path) & set(ROOMS) <= allowed
     assert "avatar.cli" not in path.read_text(encoding="utf-8")  # ... and nothing imports the roof
+
+
+@pytest.mark.parametrize("path", sorted(INSIDE.rglob("*.py")), ids=lambda p: str(p.relative_to(INSIDE)))
+def test_rooms_of_preprocess_import_one_way(path: Path):
+    room = path.relative_to(INSIDE).parts[0].removesuffix(".py")
+    if room == "__init__":
+        return  # a roof of its own: what it names is loaded when it is asked for
+    assert room in ORDER
+    assert ast.get_docstring(tree := ast.parse(path.read_text(encoding="utf-8")))
+    inside = {name.split(".")[1] for name in loaded(tree) if name.startswith("preprocess.")}
+    assert inside <= set(ORDER[: ORDER.index(room) + 1])
 
 
 def test_imports_are_light_silent_and_offline():

@@ -25,6 +25,8 @@ from avatar.export.cameras import turned
 from avatar.geometry import quat_to_matrix
 from avatar.head import load_head
 from avatar.head.calibration import calibrate
+from avatar.head.landmarks import lip_opening
+from avatar.head.model import landmarks_on
 from avatar.progress import set_quiet
 from avatar.rig import head_silhouette
 from preprocess.capture import CaptureFolder
@@ -36,7 +38,7 @@ from preprocess.studio.alignment import blink_f1, lag_frames
 from preprocess.studio.atlas import LABELS
 from preprocess.studio.bench import run
 from preprocess.studio.filming import yaw_of
-from preprocess.studio.measures import landmarks_on, lid_closure, lip_opening
+from preprocess.studio.measures import lid_closure
 from preprocess.studio.person import make_person
 from preprocess.studio.phones import Phone, articulation
 from preprocess.studio.speech import _flite_phones, make_speech

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import os
 import shutil
@@ -15,6 +17,8 @@ from make_capture import HEIGHT, WIDTH, picture, small_capture
 from avatar.errors import BadInput, Interrupted
 from preprocess.capture.files import SCHEMA, frame_path, mask_path
 from preprocess.capture.pictures import write_mask, write_picture
+from preprocess.stages import keys as stage_keys
+from preprocess.stages import steps
 from preprocess.stages.config import PreprocessConfig
 from preprocess.stages.keys import StageKeys, code_files
 from preprocess.stages.records import FILES
@@ -205,6 +209,41 @@ def test_every_option_has_its_say_in_a_key():
     later = StageKeys("other", "head", k.config)
     assert (k.sound(0.2) != k.sound(0.0)) and (k.check(0.2) != k.check(0.0)) and (k.overlay(0.2) != k.overlay(0.0))
     assert replace(k, source="other") == later and later.detection != k.detection
+
+
+MAKING = {
+    "detection": "_detect", "tracking": "_track", "shoulders": "_find_shoulders", "background": "_find_background",
+    "sound": "_take_sound", "check": "_check", "overlay": "_draw",
+}  # fmt: skip
+
+
+def used_modules(method: str) -> set[str]:
+    """Modules of ours from which a method of `Clip` uses something, directly or by others of its methods."""
+    tree, ours = ast.parse(inspect.getsource(steps)), ("avatar.", "preprocess.", "cuda_ext.")
+    bodies = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    waiting, known, found = [method], set(), set()
+    while waiting:
+        name = waiting.pop()
+        known.add(name)
+        for node in ast.walk(bodies[name]):
+            if isinstance(node, ast.ImportFrom):
+                found.add(str(node.module))
+            used = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+            if used in bodies.keys() - known:
+                waiting.append(used)
+            elif isinstance(node, ast.Name):
+                found.add(getattr(getattr(steps, used, None), "__module__", ""))
+    return {name for name in found if name.startswith(ours)} - {steps.__name__}
+
+
+@pytest.mark.parametrize("stage", FILES)
+def test_a_change_of_what_a_stage_uses_changes_its_key(stage, monkeypatch):
+    def key(changed: str) -> str:
+        monkeypatch.setattr(stage_keys, "code_hash", lambda *names: str(changed in code_files(*names)))
+        return dict(zip(FILES, keys(), strict=True))[stage]
+
+    for module in used_modules(MAKING[stage]):
+        assert key(module) != key("nothing"), module
 
 
 def test_code_counts_with_all_that_it_imports():

@@ -5,6 +5,9 @@ Left and right are the person's own.
 
 from __future__ import annotations
 
+import numpy as np
+from jaxtyping import Float
+
 N_LANDMARKS = 478
 
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
@@ -33,3 +36,15 @@ IBUG_INNER = (*_IBUG_BROWS, *_IBUG_NOSE, *_IBUG_EYES, *_IBUG_MOUTH)
 """The landmarks that lie where iBUG's points 17 to 67 do (Sagonas et al. 2013)."""
 IBUG_68 = (*IBUG_CONTOUR, *IBUG_INNER)
 """All 68 of iBUG's points: contour from the right ear to the left, brows, nose, eyes, mouth."""
+
+
+def lip_opening(landmarks: Float[np.ndarray, "*t 478 d"]) -> Float[np.ndarray, "*t"]:
+    """Distance between the inner edges of the lips at their middle, in the unit of the landmarks."""
+    upper, lower = (landmarks[..., k, :] for k in LIP_MIDDLES)
+    return np.linalg.norm(upper - lower, axis=-1)
+
+
+def eye_distance(landmarks: Float[np.ndarray, "*t 478 d"]) -> Float[np.ndarray, "*t"]:
+    """Distance of the outer eye corners, in the unit of the landmarks."""
+    right, left = (landmarks[..., k, :] for k in OUTER_EYE_CORNERS)
+    return np.linalg.norm(left - right, axis=-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -87,6 +88,16 @@ def on_outside(regions: Int[Tensor, "*n"]) -> Bool[Tensor, "*n"]:
     return ~torch.isin(regions, torch.tensor([REGIONS.index(name) for name in INNER_REGIONS]))
 
 
+def region_of_faces(head: HeadModel) -> Int[np.ndarray, " f"]:
+    """Index into `REGIONS` per triangle: an inner region if any corner lies in one, else the corners' majority."""
+    corners = head.regions.numpy()[head.faces.numpy()]
+    regions = np.median(corners, axis=1).astype(np.int64)
+    for name in INNER_REGIONS:
+        number = REGIONS.index(name)
+        regions[(corners == number).any(axis=1)] = number
+    return regions
+
+
 @dataclass(frozen=True)
 class LandmarkTable:
     """Where the detector's 478 landmarks lie on a head: calibrated by detecting on renders of that very head."""
@@ -96,3 +107,17 @@ class LandmarkTable:
     barycentrics: Float[Tensor, "478 3"]
     spread: Float[Tensor, "478"]
     """Median distance of a landmark's hits over views, metres; large where it slides with the view (jaw contour)."""
+
+
+def on_surface(
+    field: Float[Tensor, "*batch v 3"], faces: Int[Tensor, "f 3"], table: LandmarkTable
+) -> Float[Tensor, "*batch 478 3"]:
+    """A per-vertex field at the landmarks."""
+    return (field[..., faces[table.triangles], :] * table.barycentrics[..., None]).sum(-2)
+
+
+def landmarks_on(
+    vertices: Float[np.ndarray, "*t v 3"], head: HeadModel, table: LandmarkTable
+) -> Float[np.ndarray, "*t 478 3"]:
+    """Where the calibrated table has the detector's landmarks on a head's vertices."""
+    return on_surface(torch.from_numpy(vertices), head.faces, table).numpy()

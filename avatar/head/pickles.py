@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from avatar.errors import BadInput
+from avatar.files import read_npz
 
 
 class _Chumpy:
@@ -120,7 +121,6 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
         BadInput: the file is none, or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+        return read_npz(path)
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise BadInput(f"{path} can't be read", expected="an .npz of plain arrays", got=str(error)) from error

@@ -10,7 +10,8 @@ from avatar.head import load_head
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.head.calibration import calibrate
 from avatar.head.flame_model import FlameModel
-from avatar.head.retarget import confidence, on_surface, similarity
+from avatar.head.model import on_surface
+from avatar.head.retarget import confidence, similarity
 
 Row = dict[str, float | str]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from avatar.geometry import axis_angle_to_matrix
 from avatar.head.linear import LinearHead, skin
-from avatar.head.model import REGIONS, LandmarkTable, on_outside
+from avatar.head.model import REGIONS, LandmarkTable, on_outside, on_surface
 from avatar.types import JOINTS, N_EXPRESSIONS
 
 _JOINT_SIGMA = 0.3
@@ -137,13 +137,6 @@ def solve(
     targets = (wanted * root).flatten(1).double()
     normal = system.T @ system + torch.eye(native.size, dtype=torch.float64)
     return (torch.linalg.solve(normal, system.T @ targets.T).T * prior).float()
-
-
-def on_surface(
-    field: Float[Tensor, "*batch v 3"], faces: Int[Tensor, "f 3"], table: LandmarkTable
-) -> Float[Tensor, "*batch 478 3"]:
-    """A per-vertex field at the landmarks."""
-    return (field[..., faces[table.triangles], :] * table.barycentrics[..., None]).sum(-2)
 
 
 def confidence(*tables: LandmarkTable) -> Float[Tensor, "478"]:

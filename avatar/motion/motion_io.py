@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from avatar.errors import BadInput, FormatMismatch
-from avatar.files import atomic_path
+from avatar.files import atomic_path, read_npz
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.motion.motion_csv import read_csv, write_csv
 from avatar.tracks import JOINTS, MOTION_FIELDS, N_EXPRESSIONS, Motion
@@ -61,8 +61,7 @@ def load_motion(path: Path) -> Motion:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = read_npz(path)
     except OSError as error:
         raise BadInput(f"cannot read the motion {path}", got=error.strerror or str(error)) from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

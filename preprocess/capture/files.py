@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from avatar.errors import BadInput, FormatMismatch
-from avatar.files import write_json
+from avatar.files import read_npz, write_json
 from avatar.types import CAPTURE_SCHEMA, Camera
 from preprocess.capture.pictures import AGAIN
 
@@ -136,8 +136,7 @@ def read_tracks(file: Path, count: int) -> dict[str, np.ndarray]:
     if not file.is_file():
         raise missing(file)
     try:
-        with np.load(file, allow_pickle=False) as z:
-            tracks = {name: z[name] for name in z.files}
+        tracks = read_npz(file)
     except Exception as error:  # zip, zlib, header and pickle refusals all come as different types
         raise FormatMismatch(f"{file} can't be read", got=str(error), fix=AGAIN) from error
     sizes: dict[str | int, int] = {"t": count}

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from avatar.errors import BadInput
-from avatar.head.landmarks import OUTER_EYE_CORNERS
+from avatar.head.landmarks import eye_distance
 from preprocess.video import VideoInfo
 from preprocess.video.container import MIN_SECONDS
 
@@ -94,8 +94,7 @@ def _head_jumps(landmarks_px: np.ndarray) -> np.ndarray:
     """Mean motion of the landmarks between frames over the distance of the outer eye corners; 0 without a face."""
     if len(landmarks_px) < 2:
         return np.zeros(0)
-    right, left = OUTER_EYE_CORNERS
-    eyes = np.linalg.norm(landmarks_px[:, left] - landmarks_px[:, right], axis=-1)
+    eyes = eye_distance(landmarks_px)
     moved = np.linalg.norm(np.diff(landmarks_px, axis=0), axis=-1).mean(-1)
     return np.nan_to_num(moved / np.maximum(np.minimum(eyes[1:], eyes[:-1]), 1.0))
 

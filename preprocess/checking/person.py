@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from avatar.head.arkit import ARKIT_INDEX
-from avatar.head.landmarks import LIP_MIDDLES, OUTER_EYE_CORNERS
+from avatar.head.landmarks import eye_distance, lip_opening
 from avatar.motion.visemes import CUE_FPS, TARGETS, hear, shapes
 
 MIN_BLINK_RISE = 0.15
@@ -45,9 +45,7 @@ def blinks(seconds: Float[np.ndarray, " t"], scores: Float[np.ndarray, "t 52"]) 
 
 def lip_distance(landmarks_px: Float[np.ndarray, "t 478 2"]) -> Float[np.ndarray, " t"]:
     """How far the lips are apart, over the distance of the outer eye corners."""
-    (top, bottom), (right, left) = LIP_MIDDLES, OUTER_EYE_CORNERS
-    eyes = np.linalg.norm(landmarks_px[:, left] - landmarks_px[:, right], axis=-1)
-    return np.linalg.norm(landmarks_px[:, bottom] - landmarks_px[:, top], axis=-1) / np.maximum(eyes, 1)
+    return lip_opening(landmarks_px) / np.maximum(eye_distance(landmarks_px), 1)
 
 
 def heard_visemes(samples: Float[np.ndarray, " n"]) -> dict[str, float]:

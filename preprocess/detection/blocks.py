@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avatar.files import link_all, write_json
+from avatar.files import link_all, read_npz, write_json
 from avatar.progress import note
 from preprocess.capture.files import frame_path, mask_path
 
@@ -31,8 +31,7 @@ class Blocks:
         """Detections of all complete blocks so far, in order."""
         chunks = []
         while (file := self._chunk(len(chunks))).is_file():
-            with np.load(file, allow_pickle=False) as z:
-                chunks.append({name: z[name] for name in z.files})
+            chunks.append(read_npz(file))
         return chunks
 
     def save_chunk(self, index: int, arrays: dict[str, np.ndarray]) -> None:

@@ -19,7 +19,7 @@ from avatar.head import load_head
 from avatar.head.calibration import calibrate
 from avatar.head.landmarks import IBUG_INNER, OUTER_LIPS
 from avatar.head.linear import LinearHead
-from avatar.head.model import REGIONS, LandmarkTable
+from avatar.head.model import REGIONS, LandmarkTable, landmarks_on, region_of_faces
 from avatar.rig import posed_vertices
 from avatar.split import training_span
 from avatar.threads import one_torch_thread
@@ -27,9 +27,7 @@ from avatar.types import Capture
 from preprocess.capture.pictures import AGAIN
 from preprocess.parts.colours import CLASSES, Colours, colour_bins
 from preprocess.parts.labels import NUMBER
-from preprocess.studio.mapping import part_of_faces
-from preprocess.studio.measures import landmarks_on
-from preprocess.studio.raster import rasterize_values
+from preprocess.parts.raster import rasterize_values
 
 PERSON = 128
 """From this confidence on a pixel shows the person."""
@@ -105,7 +103,7 @@ class PartLabeller:
         self._corners = head.faces.numpy().ravel()
         self._triangles = np.arange(len(self._corners), dtype=np.int32).reshape(-1, 3)
         self._values = np.stack([
-            np.repeat((part_of_faces(head) + 1) / (len(REGIONS) + 1), 3),
+            np.repeat((region_of_faces(head) + 1) / (len(REGIONS) + 1), 3),
             (_hair_reach(head, table) / _REACH_M).clip(0, 1)[self._corners],
             (head.regions.numpy() == REGIONS.index("neck"))[self._corners],
         ], axis=1).astype(np.float32)  # fmt: skip

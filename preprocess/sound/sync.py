@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from avatar.head.landmarks import OUTER_EYE_CORNERS
+from avatar.head.landmarks import eye_distance
 from avatar.motion.audio import RATE
 from avatar.motion.features import HOP_SECONDS, WINDOW_SECONDS, log_mel
 from avatar.threads import one_torch_thread
@@ -112,8 +112,7 @@ def _lip_track(seconds: np.ndarray, landmarks_px: np.ndarray) -> tuple[np.ndarra
     if seen.sum() < 2:
         return np.zeros((0, len(_LIPS))), np.zeros(0, bool)
     points, times = landmarks_px[seen].astype(np.float64), seconds[seen]
-    right, left = OUTER_EYE_CORNERS
-    eyes = np.linalg.norm(points[:, left] - points[:, right], axis=-1)
+    eyes = eye_distance(points)
     grid = np.arange(seconds[0], seconds[-1] + 1e-9, _STEP_SECONDS)
     tracks = [np.linalg.norm(points[:, a] - points[:, b], axis=-1) / np.maximum(eyes, 1.0) for a, b in _LIPS]
     lips = np.stack([np.interp(grid, times, track) for track in tracks], 1)

@@ -26,7 +26,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "detection": ("preprocess.detection.run", "preprocess.checking.gate"),
     "tracking": ("preprocess.tracking.tracker", "avatar.head.calibration", "cuda_ext._native"),
     "shoulders": ("preprocess.tracking.torso",),
-    "background": ("preprocess.detection.background",),
+    "background": ("preprocess.detection.background", "avatar.split"),
     "sound": ("preprocess.sound.audio",),
     "check": ("preprocess.checking.run",),
     "overlay": ("preprocess.tracking.overlay",),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from avatar.errors import BadInput
-from avatar.files import save_arrays
+from avatar.files import read_npz, save_arrays
 from avatar.head.linear import LinearHead
 from avatar.split import training_span
 from avatar.types import Camera, Motion
@@ -54,7 +54,7 @@ class Clip:
     @cached_property
     def detections(self) -> Detections:
         """Of the whole video, once they are there."""
-        return Detections(**_load(self.work.path / DETECTION))
+        return Detections(**read_npz(self.work.path / DETECTION))
 
     @cached_property
     def report(self) -> QualityReport:
@@ -93,11 +93,11 @@ class Clip:
     def track(self) -> TrackResult:
         """The tracked head and shoulders."""
         facts = self.work.run("tracking", self.keys.tracking, self._track)
-        arrays = _load(self.work.path / TRACKING)
+        arrays = read_npz(self.work.path / TRACKING)
         motion = Motion(**{field.name: arrays.pop(field.name) for field in fields(Motion)})
         tracked = TrackResult(Camera(*self.size, *facts["camera"]), motion=motion, metrics=facts["metrics"], **arrays)
         self.work.run("shoulders", self.keys.shoulders, lambda: self._find_shoulders(tracked))
-        torso = _load(self.work.path / SHOULDERS)["torso"]
+        torso = read_npz(self.work.path / SHOULDERS)["torso"]
         return replace(tracked, motion=replace(motion, torso=torso))
 
     def find_background(self) -> None:
@@ -203,8 +203,3 @@ def plain(value: float) -> float | None:
 
 def _assessed(video: Path, d: Detections, info: VideoInfo) -> QualityReport:
     return assess(video.name, Seen(d.timestamps_seconds, d.landmarks_px, d.faces_found, d.thumbnails), info)
-
-
-def _load(file: Path) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as z:
-        return {name: z[name] for name in z.files}

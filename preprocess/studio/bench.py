@@ -13,11 +13,11 @@ from avatar.errors import VisavisError
 from avatar.head import load_head
 from avatar.info import machine
 from avatar.progress import note
-from preprocess.parts.scores import layer_scores
 from preprocess.pipeline import PreprocessConfig, track
 from preprocess.studio.config import EDITION, StudioConfig
 from preprocess.studio.filming import HEAD, plain_config, record
 from preprocess.studio.folder import StudioFolder
+from preprocess.studio.layers import layer_scores
 from preprocess.studio.person import make_person
 from preprocess.studio.truth import Score, compare, shape_floor
 
@@ -40,7 +40,7 @@ def run(
 ) -> dict[str, Any]:
     """Film each seed, preprocess the video and compare; one row per seed, then means and how many reach each bar.
 
-    `layers` are the scores of part labels, masks and plate, see `preprocess.parts.scores`.
+    `layers` are the scores of part labels, masks and plate, see `preprocess.studio.layers`.
 
     Args:
         config: of the tracker; the default one if not given.

@@ -24,6 +24,8 @@ from avatar.files import check_output_folder, disk_errors, partial_folder, publi
 from avatar.geometry import quat_to_matrix
 from avatar.head import load_head
 from avatar.head.calibration import calibrate
+from avatar.head.landmarks import lip_opening
+from avatar.head.model import landmarks_on
 from avatar.motion.audio import RATE
 from avatar.motion.motion_io import save_motion
 from avatar.progress import note, progress
@@ -35,7 +37,7 @@ from preprocess.studio.atlas import LABELS
 from preprocess.studio.body import neck_base
 from preprocess.studio.config import EDITION, StudioConfig
 from preprocess.studio.folder import DEPTH_UNIT_M, MARKER, SCHEMA, StudioFolder, moved_camera, view_path
-from preprocess.studio.measures import gaze_directions, landmarks_on, lid_closure, lip_opening
+from preprocess.studio.measures import gaze_directions, lid_closure
 from preprocess.studio.scene import Picture, Pose, Scene
 from preprocess.studio.speech import make_speech
 from preprocess.studio.voice import Speech

@@ -25,7 +25,7 @@ from jaxtyping import Float, UInt8
 from avatar.driving import motion_params
 from avatar.errors import BadInput, FormatMismatch
 from avatar.export.cameras import camera_from_json
-from avatar.files import read_json
+from avatar.files import read_json, read_npz
 from avatar.motion.motion_io import load_motion
 from avatar.types import Camera, Motion
 from preprocess.capture.pictures import read_mask, read_picture
@@ -72,9 +72,7 @@ class StudioFolder:
         path = Path(path)
         info = read_json(path / MARKER, SCHEMA, "a studio folder")
         motion = load_motion(path / "motion.npz")
-        with np.load(path / "tracks.npz", allow_pickle=False) as archive:
-            tracks = {name: archive[name] for name in archive.files}
-        folder = StudioFolder(path, info, motion, tracks)
+        folder = StudioFolder(path, info, motion, read_npz(path / "tracks.npz"))
         folder._check()
         return folder
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from avatar.head.linear import LinearHead
-from avatar.head.model import REGIONS
+from avatar.head.model import REGIONS, region_of_faces
 from preprocess.studio.atlas import TILES
 
 AXIS_Z = -0.045
 """Depth of the cylinder's axis in the head frame, metres."""
 TOP, BOTTOM = 0.15, -0.125
 """Heights at the upper and lower edge of the head's tile, metres."""
-EYE_RADIUS = 0.0165
-_INNER = ("inner_mouth", "teeth", "tongue", "eyes")
 
 
 def cylinder(points: Float[np.ndarray, "*n 3"]) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
@@ -23,29 +21,19 @@ def cylinder(points: Float[np.ndarray, "*n 3"]) -> tuple[Float[np.ndarray, "*n"]
     return turn, (TOP - points[..., 1]) / (TOP - BOTTOM)
 
 
-def part_of_faces(head: LinearHead) -> Int[np.ndarray, " f"]:
-    """Index into REGIONS per triangle: an inner part if any corner belongs to one, else the corners' majority."""
-    corners = head.regions.numpy()[head.faces.numpy()]
-    parts = np.median(corners, axis=1).astype(np.int64)
-    for name in _INNER:
-        number = REGIONS.index(name)
-        parts[(corners == number).any(axis=1)] = number
-    return parts
-
-
 def corner_texels(head: LinearHead) -> Float[np.ndarray, "f 3 2"]:
     """Atlas texels of every triangle's corners."""
     corners = head.template.numpy().astype(np.float64)[head.faces.numpy()]
-    parts = part_of_faces(head)
+    regions = region_of_faces(head)
     turn, down = cylinder(corners)
     # Triangles across the seam at the back stay on its right side.
     across = np.ptp(turn, axis=1) > 0.5
     turn[across] = np.where(turn[across] < 0.5, 1.0, turn[across])
     texels = TILES["head"].place(turn, down)
-    eyes = parts == REGIONS.index("eyes")
+    eyes = regions == REGIONS.index("eyes")
     texels[eyes] = _eye_texels(head, corners[eyes])
     for name in ("inner_mouth", "teeth", "tongue"):
-        here = parts == REGIONS.index(name)
+        here = regions == REGIONS.index(name)
         around = np.arctan2(corners[here][..., 0], corners[here][..., 2] + 0.02) / 2.4 + 0.5
         texels[here] = TILES[name].place(around, (0.045 - corners[here][..., 2]) / 0.09)
     return texels

@@ -1,4 +1,4 @@
-"""Quantities that truth and tracks are compared in: gaze, closure of the lids, opening of the lips."""
+"""Quantities that truth and tracks are compared in: gaze and closure of the lids."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from jaxtyping import Float
 
 from avatar.geometry import nearest_rotation
 from avatar.head.arkit import ARKIT_INDEX
-from avatar.head.landmarks import LIP_MIDDLES
 from avatar.head.linear import LinearHead
-from avatar.head.model import REGIONS, LandmarkTable
+from avatar.head.model import REGIONS
 
 
 def gaze_directions(
@@ -34,17 +33,3 @@ def gaze_directions(
 def lid_closure(expression: Float[np.ndarray, "t 52"]) -> Float[np.ndarray, " t"]:
     """Mean of both lids' closure, 0 open to 1 shut."""
     return expression[:, [ARKIT_INDEX["eyeBlinkLeft"], ARKIT_INDEX["eyeBlinkRight"]]].mean(axis=1)
-
-
-def lip_opening(landmarks: Float[np.ndarray, "*t 478 3"]) -> Float[np.ndarray, "*t"]:
-    """Distance between the inner edges of the lips at their middle, in the unit of the landmarks."""
-    upper, lower = (landmarks[..., k, :] for k in LIP_MIDDLES)
-    return np.linalg.norm(upper - lower, axis=-1)
-
-
-def landmarks_on(
-    vertices: Float[np.ndarray, "*t v 3"], head: LinearHead, table: LandmarkTable
-) -> Float[np.ndarray, "*t 478 3"]:
-    """Where the calibrated table has the detector's landmarks on a head's vertices."""
-    corners = vertices[..., head.faces.numpy()[table.triangles.numpy()], :]
-    return (corners * table.barycentrics.numpy()[..., None]).sum(-2)

@@ -7,9 +7,9 @@ from jaxtyping import Float
 
 from avatar.head.landmarks import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from avatar.head.linear import LinearHead
-from avatar.head.model import REGIONS, LandmarkTable
+from avatar.head.model import REGIONS, LandmarkTable, landmarks_on, region_of_faces
 from preprocess.studio.atlas import HEIGHT, LABELS, TILES, WIDTH, Atlas, Tile
-from preprocess.studio.mapping import cylinder, part_of_faces
+from preprocess.studio.mapping import cylinder
 from preprocess.studio.noise import value_noise
 from preprocess.studio.person import Color, Person
 
@@ -83,7 +83,7 @@ def paint(head: LinearHead, table: LandmarkTable, person: Person, seed: int) -> 
 
 def _head(head: LinearHead, table: LandmarkTable, person: Person, rng: np.random.Generator) -> Painter:
     canvas = Painter(TILES["head"])
-    places = np.stack(cylinder(_template_landmarks(head, table)), axis=1)
+    places = np.stack(cylinder(landmarks_on(head.template.numpy(), head, table).astype(np.float64)), axis=1)
     canvas.blend(person.skin, np.ones_like(canvas.color[..., 0]))
     _regions(canvas, head, person, rng)
     for landmark in (*_CHEEKS, _NOSE_TIP):
@@ -111,13 +111,13 @@ def _regions(canvas: Painter, head: LinearHead, person: Person, rng: np.random.G
     canvas.labels[:] = LABELS.index("face_skin")
     turn, down = cylinder(head.template.numpy().astype(np.float64))
     pixels = np.round(np.stack([turn, down], 1) * (canvas.tile.width, canvas.tile.height) * 16).astype(np.int32)
-    faces, parts = head.faces.numpy(), part_of_faces(head)
+    faces, regions = head.faces.numpy(), region_of_faces(head)
     scalp = np.zeros(canvas.labels.shape, np.uint8)
     for name, mask, value in (
         ("neck", canvas.labels, LABELS.index("neck")), ("ears", canvas.labels, LABELS.index("ears")),
         ("scalp", canvas.labels, LABELS.index("scalp")), ("scalp", scalp, 255),
     ):  # fmt: skip
-        for triangle in pixels[faces[parts == REGIONS.index(name)]]:
+        for triangle in pixels[faces[regions == REGIONS.index(name)]]:
             if np.ptp(triangle[:, 0]) < 8 * canvas.tile.width:
                 cv2.fillConvexPoly(mask, triangle, value, cv2.LINE_8, 4)
     scalp[:60] = 255
@@ -197,11 +197,6 @@ def _flat(tile: str, color: Color, label: str) -> Painter:
     canvas = Painter(TILES[tile])
     canvas.blend(color, np.ones_like(canvas.color[..., 0]), label)
     return canvas
-
-
-def _template_landmarks(head: LinearHead, table: LandmarkTable) -> Float[np.ndarray, "478 3"]:
-    corners = head.template[head.faces[table.triangles]]
-    return (corners * table.barycentrics[..., None]).sum(1).numpy().astype(np.float64)
 
 
 def _grown(points: Float[np.ndarray, "n 2"], factor: float) -> Float[np.ndarray, "n 2"]:

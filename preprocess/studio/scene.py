@@ -13,12 +13,12 @@ from avatar.head.linear import LinearHead
 from avatar.head.model import REGIONS, LandmarkTable
 from avatar.rig import posed_vertices
 from avatar.types import Camera, HeadParams
+from preprocess.parts.raster import FAR_M, Buffers, rasterize_values
 from preprocess.studio.atlas import HEIGHT, WIDTH, Atlas
 from preprocess.studio.body import Shell, make_hair, make_torso
 from preprocess.studio.mapping import corner_texels
 from preprocess.studio.paint import paint
 from preprocess.studio.person import Person, make_person
-from preprocess.studio.raster import FAR_M, Buffers, rasterize_values
 from preprocess.studio.room import Light, make_light, make_room
 
 FLIP = np.diag([1.0, -1.0, -1.0])

@@ -13,14 +13,14 @@ from avatar.evaluation.metrics import correlation, slope
 from avatar.geometry import quat_to_matrix
 from avatar.head import load_head
 from avatar.head.calibration import calibrate
-from avatar.head.landmarks import RIGID
+from avatar.head.landmarks import RIGID, lip_opening
 from avatar.head.linear import LinearHead
-from avatar.head.model import REGIONS, LandmarkTable
+from avatar.head.model import REGIONS, LandmarkTable, landmarks_on
 from avatar.types import Camera
 from preprocess.capture import CaptureFolder
 from preprocess.studio.alignment import aligned_errors, blink_f1, lag_frames, rotation_angles, third_difference
 from preprocess.studio.folder import StudioFolder
-from preprocess.studio.measures import gaze_directions, landmarks_on, lid_closure, lip_opening
+from preprocess.studio.measures import gaze_directions, lid_closure
 
 TURNED_DEGREES = 20.0
 """Focal length shows only where the subject turns further than this."""
