@@ -58,7 +58,13 @@ def small_config():
     from avatar.fitting import FitConfig
 
     return FitConfig(
-        steps=250, long_side=128, head_gaussians=3000, hair_gaussians=300, torso_gaussians=600, checkpoint_seconds=2
+        steps=250,
+        long_side=128,
+        head_gaussians=3000,
+        core_gaussians=300,
+        hair_gaussians=300,
+        torso_gaussians=600,
+        checkpoint_seconds=2,
     )
 
 

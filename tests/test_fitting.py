@@ -23,6 +23,7 @@ from avatar.fitting import FitConfig, fit
 from avatar.fitting.config import SplitConfig
 from avatar.fitting.frames import split_frames
 from avatar.fitting.run import _make_trainer
+from avatar.fitting.stages import HELD
 from avatar.fitting.steps import TorchStep
 from avatar.fitting.trainer import Trainer
 from avatar.model import load
@@ -138,7 +139,13 @@ def test_budgets_out_of_range_are_refused(capture, tmp_path):
 
 
 ENDLESS = FitConfig(
-    steps=100_000, long_side=64, head_gaussians=1500, hair_gaussians=100, torso_gaussians=200, checkpoint_seconds=0.5
+    steps=100_000,
+    long_side=64,
+    head_gaussians=1500,
+    core_gaussians=150,
+    hair_gaussians=100,
+    torso_gaussians=200,
+    checkpoint_seconds=0.5,
 )
 SCRIPT = """
 import sys
@@ -196,8 +203,15 @@ def test_a_killed_fit_goes_on_where_it_was(tmp_path, capsys, monkeypatch, how):
 
 def test_an_interrupted_fit_ends_as_an_uninterrupted_one(capture, tmp_path, monkeypatch):
     """The checkpoint holds everything: weights, moments, queue, random state."""
-    config = FitConfig(steps=60, long_side=64, head_gaussians=800, hair_gaussians=50, torso_gaussians=100)
+    config = FitConfig(
+        steps=60, long_side=64, head_gaussians=800, core_gaussians=80, hair_gaussians=50, torso_gaussians=100
+    )
     whole = fit(capture, tmp_path / "whole", config)
+    seeded, fitted, core = _make_trainer(capture, config).layers.head, whole.layers.head, slice(800, 880)
+    for name in HELD:
+        moved = getattr(fitted, name) - getattr(seeded, name)
+        assert moved[core].abs().max() < 1e-6, f"the core's {name} are not learned"
+        assert moved[:800].abs().max() > 1e-4
     train_step = Trainer.train_step
 
     def interrupted(self):

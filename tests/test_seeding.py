@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
 from avatar.driving import DrivingSpace
+from avatar.export.cameras import turned
 from avatar.fitting import FitConfig
 from avatar.fitting.config import SplitConfig
 from avatar.fitting.frames import FrameStore, split_frames
 from avatar.fitting.occlusion import covered_pixels
-from avatar.fitting.seeding import Seeder
+from avatar.fitting.seeding import CORE_DEPTH_M, Seeder
 from avatar.geometry import axis_angle_to_matrix
-from avatar.types import HeadParams
+from avatar.renderer import render
+from avatar.types import Gaussians, HeadParams
 
 
 @pytest.fixture(scope="module")
 def seeder(capture):
     split = split_frames(capture.motion, capture.tracked, SplitConfig())
-    config = FitConfig(long_side=128, head_gaussians=2000, hair_gaussians=400, torso_gaussians=300)
+    config = FitConfig(long_side=128, head_gaussians=2000, core_gaussians=200, hair_gaussians=400, torso_gaussians=300)
     frames = FrameStore(capture, 128, 16)
     driving = DrivingSpace.of(capture.motion[split.train])
     neutral = torch.from_numpy(capture.neutral)
@@ -76,6 +78,9 @@ def test_hanging_hair_follows_its_root_but_keeps_its_direction(seeder, layers):
     assert (offsets(stiff, rest) - offsets(stiff, tilted)).norm(dim=1).median() > 0.004
 
 
+PERSON = np.ones((128, 128), bool)
+
+
 def face_and_landmarks(size: int = 128):
     face = np.full((size, size, 3), 0.6)
     angle = np.linspace(0, 2 * np.pi, 478, endpoint=False)
@@ -89,15 +94,20 @@ def face_and_landmarks(size: int = 128):
     return face, landmarks
 
 
-def test_a_hand_on_the_cheek_is_covered_and_an_open_mouth_is_not():
+def test_an_open_mouth_is_not_covered():
+    face, landmarks = face_and_landmarks()
+    frame = face.copy()
+    frame[82:88, 60:68] = 0.05
+    assert not covered_pixels(face, frame, PERSON, landmarks).any()
+
+
+def test_a_hand_on_the_cheek_is_covered():
     face, landmarks = face_and_landmarks()
     frame = face.copy()
     frame[60:120, 20:48] = (0.2, 0.3, 0.2)  # a gloved hand from below
-    frame[82:88, 60:68] = 0.05  # the mouth opens
-    covered = covered_pixels(face, frame, landmarks)
+    covered = covered_pixels(face, frame, PERSON, landmarks)
     assert covered[70:90, 30:44].all()
     assert covered[110:118, 24:44].all(), "the hand outside of the face goes with it"
-    assert not covered[82:88, 60:68].any()
     assert not covered[20:40].any()
 
 
@@ -105,10 +115,44 @@ def test_a_hand_on_the_mouth_covers_it():
     face, landmarks = face_and_landmarks()
     frame = face.copy()
     frame[70:105, 44:84] = (0.2, 0.3, 0.2)
-    assert covered_pixels(face, frame, landmarks)[80:90, 58:70].all()
+    assert covered_pixels(face, frame, PERSON, landmarks)[80:90, 58:70].all()
+
+
+def test_a_hand_in_the_colour_of_the_face_is_covered_with_what_its_outlines_enclose():
+    face, landmarks = face_and_landmarks()
+    rows, columns = np.mgrid[:128, :128]
+    beside = np.hypot(rows - 64, columns - 64) > 45
+    face[beside] = 0.1
+    frame = face.copy()
+    frame[80:128, 0:60] = 0.6  # fingers from the left, as bright as the cheek behind them
+    for row in (80, 96, 112):
+        frame[row : row + 2, :60] = 0.4
+    covered = covered_pixels(face, frame, PERSON, landmarks)
+    assert covered[82:110, 25:55].mean() > 0.97
+    assert covered[84:126, 2:30].all()
+    assert not covered[:60].any() and not covered[:, 80:].any()
+    off = np.where(beside[..., None], face, frame)  # the same lines without a hand beside the face are the face's own
+    assert covered_pixels(face, off, PERSON, landmarks).mean() < 0.5 * covered.mean()
+
+
+def test_the_core_lies_under_the_skin_and_is_opaque(seeder, layers):
+    """Seen from any side that shows the face, nothing behind it does."""
+    core = slice(seeder.config.head_gaussians, seeder.config.head_gaussians + seeder.config.core_gaussians)
+    gaussians = posed(seeder, layers)
+    core_points = gaussians.means[core].numpy()
+    triangles = layers.head.triangles[core].numpy()
+    depth = np.einsum("ni,ni->n", core_points - seeder.centers[triangles], seeder.normals[triangles])
+    np.testing.assert_allclose(depth, -CORE_DEPTH_M, atol=2e-4)
+    only = Gaussians(*(getattr(gaussians, f.name)[core] for f in fields(Gaussians)))
+    middle = core_points.mean(0)
+    for degrees in (-30.0, 0.0, 30.0):
+        camera = turned(seeder.camera, middle, degrees)
+        alpha = render(only, camera).alpha.numpy()
+        cheeks = camera.project(core_points)[:: len(core_points) // 20].astype(int)
+        assert np.median(alpha[cheeks[:, 1], cheeks[:, 0]]) > 0.97
 
 
 def test_an_uncovered_face_is_left_alone():
     face, landmarks = face_and_landmarks()
     noisy = face + np.random.default_rng(0).normal(0, 0.02, face.shape)
-    assert not covered_pixels(face, noisy, landmarks).any()
+    assert not covered_pixels(face, noisy, PERSON, landmarks).any()

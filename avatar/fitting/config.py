@@ -100,6 +100,8 @@ class FitConfig:
     long_side: int = 256
     """Resolution that is fitted, pixels."""
     head_gaussians: int = 12_000
+    core_gaussians: int = 3_000
+    """Opaque ones under the skin, which learn only their colour: what is behind never shows through a gap."""
     hair_gaussians: int = 4_000
     torso_gaussians: int = 6_000
     expression_rank: int = 10

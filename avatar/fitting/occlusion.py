@@ -4,6 +4,9 @@ After the rough stage the avatar knows what the face looks like in most frames. 
 an area, something else is in front of it, and the pixel teaches nothing. Lips and eyes change by nature and are exempt,
 unless what surrounds them is covered too. In the spirit of RobustNeRF (Sabour et al. 2023): errors of things that do
 not belong to the scene are large and coherent.
+
+A hand has the face's own colour: inside of the face only its outlines differ. What gives it away is the rest of it,
+beside the face. In frames with such an intruder small errors count as well, and what they enclose.
 """
 
 from __future__ import annotations
@@ -21,15 +24,25 @@ SMOOTHING_SHARE, GROWTH_SHARE, RING_SHARE = 0.04, 0.05, 0.12
 RING_COVERED = 0.4
 STRONG_ERROR = 0.2
 """Outside the face only pixels that differ by this much count, and only where they hang together with the face's."""
+INTRUDER_WIDTH_SHARE, INTRUDER_AREA = 0.06, 0.03
+"""Something strange beside the face is at least this wide and large (shares of the face's size, and of its square)."""
+WEAK_ERROR, WEAK_PERCENTILE, WEAK_RATIO = 0.035, 30, 1.6
+"""Where there is an intruder this much is covered, and this many times the error of the face's better part."""
+GAP_SHARE = 0.32
+"""Width of what lies between covered places and is covered too: between a finger's outlines."""
 
 
 def covered_pixels(
-    rendered: Float[np.ndarray, "h w 3"], frame: Float[np.ndarray, "h w 3"], landmarks_px: Float[np.ndarray, "478 2"]
+    rendered: Float[np.ndarray, "h w 3"],
+    frame: Float[np.ndarray, "h w 3"],
+    person: Bool[np.ndarray, "h w"],
+    landmarks_px: Float[np.ndarray, "478 2"],
 ) -> Bool[np.ndarray, "h w"]:
     """Pixels of the face that something covers.
 
     Args:
         rendered, frame: the rough avatar in this frame's pose, and the frame, in [0, 1].
+        person: where the frame shows the person.
         landmarks_px: detected landmarks in the pixels of these pictures.
     """
     shape = frame.shape[:2]
@@ -47,7 +60,14 @@ def covered_pixels(
         ring = _grown(part, RING_SHARE * size) & skin
         if ring.any() and covered[ring].mean() > RING_COVERED:
             covered |= part
-    return _grown(_connected(covered, error > STRONG_ERROR), GROWTH_SHARE * size)
+    covered = _connected(covered, error > STRONG_ERROR)
+    intruder = _large(person & ~face & (error > STRONG_ERROR), size)
+    if (intruder & _grown(face, GROWTH_SHARE * size)).any():
+        weak = max(WEAK_ERROR, WEAK_RATIO * float(np.percentile(error[skin], WEAK_PERCENTILE)))
+        suspicious = intruder | covered | (face & (error > weak))
+        reached = suspicious & _connected(intruder, _grown(suspicious, GROWTH_SHARE / 2 * size))
+        covered |= _closed(reached, GAP_SHARE * size)
+    return _grown(covered, GROWTH_SHARE * size)
 
 
 def _hull(points: Float[np.ndarray, "n 2"], shape: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
@@ -62,7 +82,25 @@ def _connected(seeds: Bool[np.ndarray, "h w"], wrong: Bool[np.ndarray, "h w"]) -
     return np.isin(labels, np.unique(labels[seeds])) & (labels > 0)
 
 
+def _large(mask: Bool[np.ndarray, "h w"], size: float) -> Bool[np.ndarray, "h w"]:
+    """The wide and large pieces of a mask."""
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _disk(INTRUDER_WIDTH_SHARE / 2 * size))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened)
+    return (stats[labels, cv2.CC_STAT_AREA] > INTRUDER_AREA * size**2) & (labels > 0)
+
+
+def _closed(mask: Bool[np.ndarray, "h w"], width: float) -> Bool[np.ndarray, "h w"]:
+    """The mask and what lies between its parts, if that is no wider; the picture's border is no part's end."""
+    margin = int(width) + 1
+    wide = cv2.copyMakeBorder(mask.astype(np.uint8), margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    closed = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, _disk(width / 2))
+    return closed[margin:-margin, margin:-margin] > 0
+
+
 def _grown(mask: Bool[np.ndarray, "h w"], pixels: float) -> Bool[np.ndarray, "h w"]:
-    size = 2 * max(1, round(pixels)) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
+    return cv2.dilate(mask.astype(np.uint8), _disk(pixels)) > 0
+
+
+def _disk(radius_px: float) -> np.ndarray:
+    size = 2 * max(1, round(radius_px)) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))

@@ -15,7 +15,7 @@ from avatar.driving import DrivingSpace, motion_params
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore
 from avatar.head.landmarks import OUTER_EYE_CORNERS
-from avatar.head.model import REGIONS, HeadModel
+from avatar.head.model import REGIONS, HeadModel, region_of_faces
 from avatar.layers import HeadLayer, Layers, TorsoLayer
 from avatar.rig import facing, head_silhouette, posed_vertices
 from avatar.types import TORSO_BEHIND_HEAD_M, Motion
@@ -26,6 +26,13 @@ REGION_DENSITY = {
 }  # fmt: skip
 """Gaussians per area, relative: detail goes where people look."""
 SIGMA_PER_SPACING = 0.55
+CORE_REGIONS = ("skin", "face", "neck")
+"""Without the ears, which are too thin, and the scalp, on which hair would have to be opaque."""
+CORE_DEPTH_M, CORE_CLEARANCE_M = 0.006, 0.003
+"""How deep the core lies under the skin, and how far it stays away from eyes and mouth."""
+CORE_SIGMA_PER_SPACING, CORE_FLATNESS, CORE_OPACITY = 0.9, 4.0, 0.97
+CORE_COLORS = 5
+"""A core Gaussian takes the median colour of so many on the surface over it."""
 COLOR_FRAMES = 15
 MIN_FACING = 0.2
 """Cosine to the viewing direction below which a surface shows too little of itself to take its colour."""
@@ -79,7 +86,8 @@ class Seeder:
     def layers(self) -> Layers:
         """The initial state of a fit."""
         surface, hair = self._surface(), self._hair()
-        head = HeadLayer(**{name: torch.cat([surface[name], hair[name]]) for name in surface})
+        core = self._core(surface)
+        head = HeadLayer(**{name: torch.cat([surface[name], core[name], hair[name]]) for name in surface})
         return Layers(head, self._torso())
 
     def _vertices(self, index: int) -> Float[Tensor, "v 3"]:
@@ -88,17 +96,47 @@ class Seeder:
     def _surface(self) -> dict[str, Tensor]:
         """Gaussians on the triangles, denser where it matters, flat along the normal."""
         n = self.config.head_gaussians
-        region = self.head.regions[self.head.faces.long()].mode(1).values.numpy()
-        weight = self.areas * np.array([REGION_DENSITY[name] for name in REGIONS])[region]
-        share = weight / weight.sum()
-        triangles = self.rng.choice(len(share), n, p=share)
-        spacing = np.sqrt(self.areas[triangles] / (n * share[triangles]))
-        r = np.sqrt(self.rng.random((n, 1)))
-        s = self.rng.random((n, 1))
-        barycentrics = np.concatenate([1 - r, r * (1 - s), r * s], 1)
+        triangles, barycentrics, spacing = self._spread(self.areas * self._by_region(REGION_DENSITY), n)
         log_scales = np.repeat(np.log(SIGMA_PER_SPACING * spacing)[:, None], 3, 1)
         log_scales[:, 2] -= np.log(2)
         return self._bound(triangles, barycentrics, np.zeros((n, 3)), log_scales, opacity=0.7, hang=np.zeros(n))
+
+    def _core(self, surface: dict[str, Tensor]) -> dict[str, Tensor]:
+        """An opaque layer under the skin in the skin's colour: what shows where the surface has gaps in a pose or from
+        a side that was not filmed, instead of hair and mouth behind it."""
+        n = self.config.core_gaussians
+        inner = self._by_region(dict.fromkeys(("eyes", "lips", "inner_mouth", "teeth"), 1.0)) > 0
+        free = np.ones(len(inner), bool)
+        if inner.any():
+            free = KDTree(self.centers[inner]).query(self.centers)[0] > CORE_CLEARANCE_M
+        weight = self.areas * self._by_region(dict.fromkeys(CORE_REGIONS, 1.0)) * free
+        triangles, barycentrics, spacing = self._spread(weight if weight.any() else self.areas, n)
+        log_scales = np.repeat(np.log(CORE_SIGMA_PER_SPACING * spacing)[:, None], 3, 1)
+        log_scales[:, 2] -= np.log(CORE_FLATNESS)
+        below = np.tile([0, 0, -CORE_DEPTH_M], (n, 1))
+        core = self._bound(triangles, barycentrics, below, log_scales, opacity=CORE_OPACITY, hang=np.zeros(n))
+        above = KDTree(self._on_mesh(surface)).query(self._on_mesh(core), k=CORE_COLORS)[1]
+        return core | {"colors": surface["colors"][torch.from_numpy(np.asarray(above))].median(1).values}
+
+    def _on_mesh(self, bound: dict[str, Tensor]) -> Float[np.ndarray, "n 3"]:
+        """The points of the reference frame's mesh that Gaussians are bound to."""
+        corners = self.vertices[self.head.faces.long()[bound["triangles"].long()]]
+        return (corners * bound["barycentrics"][..., None]).sum(1).numpy()
+
+    def _by_region(self, values: dict[str, float]) -> Float[np.ndarray, " f"]:
+        """The value of each triangle's region, 0 for regions that are not named."""
+        return np.array([values.get(name, 0.0) for name in REGIONS])[region_of_faces(self.head)]
+
+    def _spread(
+        self, weight: Float[np.ndarray, " f"], n: int
+    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
+        """n random points on triangles by their weight: triangles, barycentrics, distance to the next point."""
+        share = weight / weight.sum()
+        triangles = self.rng.choice(len(share), n, p=share)
+        r = np.sqrt(self.rng.random((n, 1)))
+        s = self.rng.random((n, 1))
+        barycentrics = np.concatenate([1 - r, r * (1 - s), r * s], 1)
+        return triangles, barycentrics, np.sqrt(self.areas[triangles] / (n * share[triangles]))
 
     def _hair_pixels(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
         """Person pixels beside and above the mesh; below the cheeks only in columns where hair goes down to the chin.
@@ -155,10 +193,8 @@ class Seeder:
         )
 
     def _scalp_shell(self, n: int) -> Float[np.ndarray, "n 3"]:
-        region = self.head.regions[self.head.faces.long()].mode(1).values.numpy()
-        weight = self.areas * (region == REGIONS.index("scalp"))
-        weight = weight if weight.sum() > 0 else self.areas
-        triangles = self.rng.choice(len(weight), n, p=weight / weight.sum())
+        weight = self.areas * self._by_region({"scalp": 1.0})
+        triangles = self._spread(weight if weight.any() else self.areas, n)[0]
         return self.centers[triangles] + self.normals[triangles] * self.rng.uniform(0, 0.03, (n, 1))
 
     def _torso(self) -> TorsoLayer:

@@ -37,6 +37,7 @@ class Stage:
             relocate(trainer)
         if trainer.step % CONSTRAIN_EVERY == 0:
             constrain(trainer)
+        hold_core(trainer)
 
 
 STAGES = (
@@ -47,6 +48,8 @@ STAGES = (
 CONSTRAIN_EVERY = 50
 DEAD_OPACITY = 0.03
 MAX_RELOCATED_SHARE = 0.1
+HELD = ("means", "quats", "log_scales", "opacity_logits", "map_opacities")
+"""Of the core: it is not learned where it is and how dense."""
 COPIED_ALONG = ("offset_limits", "map_limits", "scale_limits", "color_anchors", "color_pulls")
 """What a relocated Gaussian takes over from its new neighbour beside the layer's tensors."""
 
@@ -66,6 +69,14 @@ def pull_colors(trainer: Trainer) -> None:
     head.colors.lerp_(trainer.color_anchors, trainer.color_pulls[:, None])
     torso_pull = trainer.config.limits.torso_color_pull * trainer.decay  # or the pattern fades as the rates do
     torso.colors.lerp_(trainer.avatar.layers.torso.colors, torso_pull)
+
+
+@torch.no_grad()
+def hold_core(trainer: Trainer) -> None:
+    """What lies under the skin stays there, opaque; it goes along with the skin's linear maps (see `constrain`)."""
+    head, seeded, core = trainer.layers.head, trainer.avatar.layers.head, trainer.core
+    for name in HELD:
+        getattr(head, name)[core] = getattr(seeded, name)[core]
 
 
 @torch.no_grad()
@@ -93,6 +104,7 @@ def relocate(trainer: Trainer) -> None:
     opacity = torch.sigmoid(head.opacity_logits)
     dead = torch.nonzero(opacity < DEAD_OPACITY)[:, 0][: int(MAX_RELOCATED_SHARE * len(opacity))]
     score = need * opacity * (opacity >= DEAD_OPACITY)
+    score[trainer.core] = 0
     count = min(len(dead), int((score > 0).sum()))
     if count:
         dead = dead[:count]

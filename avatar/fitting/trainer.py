@@ -81,7 +81,7 @@ class Trainer:
 
     def _set_limits(self) -> None:
         """Leashes per head Gaussian (see `LimitConfig`), and the neighbours that share its movement."""
-        limits, n_surface = self.config.limits, self.config.head_gaussians
+        limits, n_surface = self.config.limits, self.core.stop
         offsets = self.layers.head.means.norm(dim=1)
         self.offset_limits = torch.full_like(offsets, limits.offset_m)
         self.offset_limits[n_surface:] = offsets[n_surface:] + limits.hair_offset_m
@@ -114,6 +114,12 @@ class Trainer:
     @torch.no_grad()
     def _first_points(self) -> Tensor:
         return self._gaussians(self.layers, int(self.split.train[0])).means
+
+    @property
+    def core(self) -> slice:
+        """The head Gaussians under the skin: they stand between those on the surface and the hair's."""
+        start = self.config.head_gaussians
+        return slice(start, start + self.config.core_gaussians)
 
     # -- budget -------------------------------------------------------------------------------------------------------
     @property
@@ -196,8 +202,9 @@ class Trainer:
             image = self._image(self._rough, index)
             scale = self.frames.camera.width / self.avatar.camera.width
             landmarks = self.frames.capture.landmarks_px[index] * scale
-            target = self.frames[index][0]
-            self._covered[index] = np.packbits(covered_pixels(image.numpy(), target.numpy(), landmarks))
+            target, person = self.frames[index]
+            found = covered_pixels(image.numpy(), target.numpy(), person.numpy() > 0.5, landmarks)
+            self._covered[index] = np.packbits(found)
         height, width = self.plate.shape[:2]
         return np.unpackbits(self._covered[index], count=height * width).reshape(height, width).view(bool)
 
