@@ -85,8 +85,9 @@ def _connected(seeds: Bool[np.ndarray, "h w"], wrong: Bool[np.ndarray, "h w"]) -
 def _large(mask: Bool[np.ndarray, "h w"], size: float) -> Bool[np.ndarray, "h w"]:
     """The wide and large pieces of a mask."""
     opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _disk(INTRUDER_WIDTH_SHARE / 2 * size))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened)
-    return (stats[labels, cv2.CC_STAT_AREA] > INTRUDER_AREA * size**2) & (labels > 0)
+    labels = np.asarray(cv2.connectedComponents(opened)[1])
+    large = np.flatnonzero(np.bincount(labels.ravel()) > INTRUDER_AREA * size**2)
+    return np.isin(labels, large) & (labels > 0)
 
 
 def _closed(mask: Bool[np.ndarray, "h w"], width: float) -> Bool[np.ndarray, "h w"]:
