@@ -8,11 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from avatar.head.arkit import ARKIT_INDEX
+from avatar.types import N_EXPRESSIONS
 from cuda_ext import ops
 from preprocess.tracking.frames import Frames, Linearised
 from preprocess.tracking.landmarks import LandmarkModel
 from preprocess.tracking.points import N_POSE, back_projected, displaced, pixel_derivative, point_gradient
 from preprocess.tracking.types import TrackConfig
+
+
+_LOOKS = ((0, "eyeLookOutLeft", "eyeLookInRight"), (1, "eyeLookUpLeft", "eyeLookUpRight"))
+_LOOKS_BACK = ((0, "eyeLookInLeft", "eyeLookOutRight"), (1, "eyeLookDownLeft", "eyeLookDownRight"))
 
 
 @dataclass(frozen=True)
@@ -116,16 +122,29 @@ def normal_equations(
     """Matrix and gradient of the 6 + 52 unknowns of each frame, expression prior included."""
     a = ops.normal_matrix(person.model.expression.permute(1, 2, 0), seen.head, info.rows)
     g = point_gradient(person.model.expression, seen.head, info.gradient)
-    prior = config.expression_sd**-2
+    prior, together = config.expression_sd**-2, _eyes_together(config)
     a.diagonal(dim1=1, dim2=2)[:, N_POSE:] += prior
-    g[:, N_POSE:] += prior * (frames.expression - targets.scores)
+    a[:, N_POSE:, N_POSE:] += together
+    g[:, N_POSE:] += prior * (frames.expression - targets.scores) + frames.expression @ together
     return a, g
 
 
 def cost(seen: Seen, weight: Float[Tensor, "t n"], frames: Frames, targets: Targets, config: TrackConfig) -> Tensor:
     """Half the weighted squared error of each frame, with its expression prior."""
     data = (weight * seen.residual.square().sum(-1)).sum(1)
-    return (data + ((frames.expression - targets.scores) / config.expression_sd).square().sum(1)) / 2
+    prior = ((frames.expression - targets.scores) / config.expression_sd).square().sum(1)
+    apart = ((frames.expression @ _eyes_together(config)) * frames.expression).sum(1)
+    return (data + prior + apart) / 2
+
+
+def _eyes_together(config: TrackConfig) -> Float[Tensor, "52 52"]:
+    """Quadratic cost of looking in two directions at once."""
+    apart = torch.zeros(2, N_EXPRESSIONS)
+    for row, left, right in _LOOKS:
+        apart[row, ARKIT_INDEX[left]], apart[row, ARKIT_INDEX[right]] = 1, -1
+    for row, left, right in _LOOKS_BACK:
+        apart[row, ARKIT_INDEX[left]], apart[row, ARKIT_INDEX[right]] = -1, 1
+    return apart.mT @ apart / config.gaze_apart_sd**2
 
 
 @dataclass(frozen=True)

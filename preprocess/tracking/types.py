@@ -105,6 +105,8 @@ class TrackConfig:
     """Strength of the identity's unit normal prior per frame of the joint solve."""
     expression_sd: float = 0.2
     """How far expressions may be from the detector's scores."""
+    gaze_apart_sd: float = 0.05
+    """How far the eyes may look apart from each other, sideways and upwards (1 is 25 degrees): they move together."""
     expression_bounds: tuple[float, float] = (-0.1, 1.2)
     joint_frames: int = 120
     """Frames, spread over the yaw angle, from which identity, focal length and landmark offsets are estimated."""
