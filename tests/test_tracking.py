@@ -168,6 +168,21 @@ def test_expressions_follow(truth, result):
     assert not result.motion.joints.any()
 
 
+def test_the_eyes_look_the_same_way(truth):
+    """What the detector says of one eye only, both believe in part."""
+    out_left, in_left, in_right, out_right = (
+        ARKIT_NAMES.index(f"eyeLook{name}") for name in ("OutLeft", "InLeft", "InRight", "OutRight")
+    )
+    scores = truth.observations.scores.copy()
+    scores[:, [out_left, in_left, in_right, out_right]] = 0.6, 0, 0, 0
+    observations = replace(truth.observations, scores=scores)
+    tracked = track_clip(small_head(), small_table(), observations, QUICK)
+    looks = tracked.motion.expression[tracked.tracked]
+    left, right = looks[:, out_left] - looks[:, in_left], looks[:, in_right] - looks[:, out_right]
+    assert np.abs(left - right).max() < 0.1
+    assert (left + right).mean() / 2 == pytest.approx(0.3, abs=0.1)
+
+
 def test_missing_frames_are_interpolated_and_flagged(truth, result):
     assert not result.tracked[MISSING].any()
     assert result.tracked.sum() == FRAMES - 5

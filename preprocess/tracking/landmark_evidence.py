@@ -16,9 +16,9 @@ from preprocess.tracking.landmarks import LandmarkModel
 from preprocess.tracking.points import N_POSE, back_projected, displaced, pixel_derivative, point_gradient
 from preprocess.tracking.types import TrackConfig
 
-
-_LOOKS = ((0, "eyeLookOutLeft", "eyeLookInRight"), (1, "eyeLookUpLeft", "eyeLookUpRight"))
-_LOOKS_BACK = ((0, "eyeLookInLeft", "eyeLookOutRight"), (1, "eyeLookDownLeft", "eyeLookDownRight"))
+_SIDEWAYS = {"eyeLookOutLeft": 1, "eyeLookInLeft": -1, "eyeLookInRight": -1, "eyeLookOutRight": 1}
+_UPWARDS = {"eyeLookUpLeft": 1, "eyeLookDownLeft": -1, "eyeLookUpRight": -1, "eyeLookDownRight": 1}
+"""How much further the left eye looks to the left, and up, than the right one."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,9 @@ def cost(seen: Seen, weight: Float[Tensor, "t n"], frames: Frames, targets: Targ
 def _eyes_together(config: TrackConfig) -> Float[Tensor, "52 52"]:
     """Quadratic cost of looking in two directions at once."""
     apart = torch.zeros(2, N_EXPRESSIONS)
-    for row, left, right in _LOOKS:
-        apart[row, ARKIT_INDEX[left]], apart[row, ARKIT_INDEX[right]] = 1, -1
-    for row, left, right in _LOOKS_BACK:
-        apart[row, ARKIT_INDEX[left]], apart[row, ARKIT_INDEX[right]] = -1, 1
+    for row, actions in zip(apart, (_SIDEWAYS, _UPWARDS), strict=True):
+        for name, sign in actions.items():
+            row[ARKIT_INDEX[name]] = sign
     return apart.mT @ apart / config.gaze_apart_sd**2
 
 
