@@ -33,7 +33,8 @@ CORE_DEPTH_M, CORE_CLEARANCE_M = 0.006, 0.003
 CORE_SIGMA_PER_SPACING, CORE_FLATNESS, CORE_OPACITY = 0.9, 4.0, 0.97
 CORE_COLORS = 5
 """A core Gaussian takes the median colour of so many on the surface over it."""
-COLOR_FRAMES = 15
+CENTRAL_FRAMES, CLEAR_FRAMES, COLOR_FRAMES = 24, 8, 15
+"""Colours come from the clearest of the frames nearest to the mean expression and pose, and others over the clip."""
 MIN_FACING = 0.2
 """Cosine to the viewing direction below which a surface shows too little of itself to take its colour."""
 THICK_HAIR_M = 0.02
@@ -60,11 +61,12 @@ class Seeder:
         self.driving, self.config, self.camera = driving, config, frames.camera
         self.rng = np.random.default_rng(config.seed)
         features = driving.raw_features(motion)[torch.from_numpy(train)]
-        order = torch.argsort(features.square().mean(1))
-        self.reference = int(train[int(order[0])])
-        """The frame nearest to the mean expression and pose."""
-        spread = train[np.linspace(0, len(train) - 1, COLOR_FRAMES).astype(int)]
-        self.color_frames = [self.reference, *(int(train[int(i)]) for i in order[1:6]), *(int(i) for i in spread)]
+        order = train[torch.argsort(features.square().mean(1)).numpy()].tolist()
+        spread = train[np.linspace(0, len(train) - 1, COLOR_FRAMES).astype(int)].tolist()
+        clear = self._clearest_first(order[:CENTRAL_FRAMES], spread)
+        self.reference = clear[0]
+        """Of the frames nearest to the mean expression and pose, the one in which least covers the face."""
+        self.color_frames = [*clear[:CLEAR_FRAMES], *spread]
         self.vertices = self._vertices(self.reference)
         self.silhouette = head_silhouette(self.vertices, head.faces, self.camera)
         rows = frames.capture.landmarks_px[self.reference, :, 1] * self.camera.height / frames.capture.camera.height
@@ -92,6 +94,21 @@ class Seeder:
 
     def _vertices(self, index: int) -> Float[Tensor, "v 3"]:
         return posed_vertices(self.head, self.neutral, motion_params(self.motion, index))
+
+    def _clearest_first(self, candidates: list[int], others: list[int]) -> list[int]:
+        """The candidates, first those whose skin looks most as it does in all these frames: a hand over the face would
+        be taken for it, for hair and for clothes."""
+        skin = self._by_region(dict.fromkeys(CORE_REGIONS, 1.0)) > 0
+        seen = []
+        for index in candidates + others:
+            vertices = self._vertices(index)
+            shown = (facing(vertices, self.head.faces) > MIN_FACING).numpy() & skin
+            seen.append(self._pixels(index, vertices[self.head.faces.long()].mean(1).numpy(), shown))
+        colors = np.array(seen)[:, np.isfinite(np.array(seen)).any((0, 2))]
+        if not colors.size:
+            return candidates
+        difference = np.nanmean(np.abs(colors[: len(candidates)] - np.nanmedian(colors, 0)), (1, 2))
+        return [candidates[i] for i in np.argsort(difference)]
 
     def _surface(self) -> dict[str, Tensor]:
         """Gaussians on the triangles, denser where it matters, flat along the normal."""
@@ -265,17 +282,23 @@ class Seeder:
         for index in self.color_frames:
             moved, shown = surface(index)
             points = moved.numpy()
-            uv = self.camera.project(points)
-            x = uv[:, 0].astype(int).clip(0, self.camera.width - 1)
-            y = uv[:, 1].astype(int).clip(0, self.camera.height - 1)
-            pixels = self.frames.rgba(index)[y, x]
-            samples.append(np.where((shown & (pixels[:, 3] > 127))[:, None], pixels[:, :3], np.nan))
+            samples.append(self._pixels(index, points, shown))
         seen = np.asarray(np.isfinite(np.array(samples)).any(0))[:, 0]
         colors = np.full((len(points), 3), 127.0)
         if seen.any():
             colors[seen] = np.nanmedian(np.array(samples)[:, seen], 0)
             colors[~seen] = colors[seen][np.asarray(KDTree(points[seen]).query(points[~seen])[1])]
         return torch.from_numpy(colors).float() / 255
+
+    def _pixels(
+        self, index: int, points: Float[np.ndarray, "n 3"], shown: Bool[np.ndarray, " n"]
+    ) -> Float[np.ndarray, "n 3"]:
+        """What a frame shows where points project to, 0 to 255; NaN for those not shown or beside the person."""
+        uv = self.camera.project(points)
+        x = uv[:, 0].astype(int).clip(0, self.camera.width - 1)
+        y = uv[:, 1].astype(int).clip(0, self.camera.height - 1)
+        pixels = self.frames.rgba(index)[y, x]
+        return np.where((shown & (pixels[:, 3] > 127))[:, None], pixels[:, :3], np.nan)
 
     def _unproject(self, pixels_yx: Int[np.ndarray, "n 2"], depth: np.ndarray) -> Float[np.ndarray, "n 3"]:
         c = self.camera
