@@ -54,6 +54,30 @@ def test_seeds_lie_where_their_pixels_are(seeder, layers):
     np.testing.assert_allclose(torso.numpy() * 255, (40, 60, 110), atol=12)
 
 
+class Covered:
+    """A capture in which something hides the lower half of one frame."""
+
+    def __init__(self, capture, index: int) -> None:
+        self.capture, self.index = capture, index
+
+    def __getattr__(self, name: str):
+        return getattr(self.capture, name)
+
+    def frame(self, index: int):
+        picture = self.capture.frame(index).copy()
+        if index == self.index:
+            picture[len(picture) // 2 :] = 20, 160, 20
+        return picture
+
+
+def test_nothing_covers_the_face_in_the_reference_frame(seeder, capture):
+    train = split_frames(capture.motion, capture.tracked, SplitConfig()).train
+    frames = FrameStore(Covered(capture, seeder.reference), 128, 16)
+    again = Seeder(seeder.head, seeder.neutral, seeder.motion, frames, train, seeder.driving, seeder.config)
+    assert again.reference != seeder.reference and again.reference in seeder.color_frames
+    assert seeder.reference not in again.color_frames[:8]
+
+
 def test_a_clip_without_long_hair_has_none_below_the_cheeks(seeder):
     rows = np.nonzero(seeder.hair)[0]
     assert len(rows) == 0 or (rows < seeder.cheek_row).mean() > 0.9
