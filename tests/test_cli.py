@@ -119,7 +119,7 @@ def test_info_tells_what_a_folder_is(visavis, tiny_avatar, tmp_path):
     done = visavis("info", tiny_avatar.path, "--json")
     facts = json.loads(done.stdout)
     assert done.returncode == 0 and facts["kind"] == "avatar"
-    assert facts["gaussians"]["head"] == 3300 and facts["seed"] == 0
+    assert facts["gaussians"]["head"] == 3600 and facts["seed"] == 0
     done = visavis("info", tmp_path)
     assert done.returncode == 2 and "nothing that visavis made" in done.stderr
 

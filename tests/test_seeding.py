@@ -23,7 +23,7 @@ from avatar.types import Gaussians, HeadParams
 @pytest.fixture(scope="module")
 def seeder(capture):
     split = split_frames(capture.motion, capture.tracked, SplitConfig())
-    config = FitConfig(long_side=128, head_gaussians=2000, core_gaussians=200, hair_gaussians=400, torso_gaussians=300)
+    config = FitConfig(long_side=128, head_gaussians=2000, core_gaussians=3000, hair_gaussians=400, torso_gaussians=300)
     frames = FrameStore(capture, 128, 16)
     driving = DrivingSpace.of(capture.motion[split.train])
     neutral = torch.from_numpy(capture.neutral)

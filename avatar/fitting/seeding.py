@@ -128,7 +128,9 @@ class Seeder:
             free = KDTree(self.centers[inner]).query(self.centers)[0] > CORE_CLEARANCE_M
         weight = self.areas * self._by_region(dict.fromkeys(CORE_REGIONS, 1.0)) * free
         triangles, barycentrics, spacing = self._spread(weight if weight.any() else self.areas, n)
-        log_scales = np.repeat(np.log(CORE_SIGMA_PER_SPACING * spacing)[:, None], 3, 1)
+        # No wider than deep: a few of them must not come through the skin where it is curved.
+        sigma = np.minimum(CORE_SIGMA_PER_SPACING * spacing, CORE_DEPTH_M)
+        log_scales = np.repeat(np.log(sigma)[:, None], 3, 1)
         log_scales[:, 2] -= np.log(CORE_FLATNESS)
         below = np.tile([0, 0, -CORE_DEPTH_M], (n, 1))
         core = self._bound(triangles, barycentrics, below, log_scales, opacity=CORE_OPACITY, hang=np.zeros(n))
