@@ -104,7 +104,7 @@ def test_the_whole_line_with_a_flame_head(tmp_path: Path):
     capture = track(clip, tmp_path / "capture", config=PreprocessConfig(head=name, overlay=False))
     assert capture.tracked.all() and capture.info["metrics"]["reprojection_iod"] < 0.02
     config = FitConfig(
-        steps=300, long_side=128, head_gaussians=3000, core_gaussians=300, hair_gaussians=300, torso_gaussians=600
+        steps=150, long_side=128, head_gaussians=3000, core_gaussians=300, hair_gaussians=300, torso_gaussians=600
     )
     avatar = fit(capture, tmp_path / "avatar", config)
     summary = Evaluator(avatar, capture, lambda rgb: None, 128).run().summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import fields, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from avatar.fitting import FitConfig
 from avatar.fitting.config import SplitConfig
 from avatar.fitting.frames import FrameStore, split_frames
 from avatar.fitting.occlusion import covered_pixels
-from avatar.fitting.seeding import CORE_DEPTH_M, Seeder
+from avatar.fitting.seeding import CLEAR_FRAMES, CORE_DEPTH_M, Seeder
 from avatar.geometry import axis_angle_to_matrix
 from avatar.renderer import render
 from avatar.types import Gaussians, HeadParams
@@ -54,28 +55,22 @@ def test_seeds_lie_where_their_pixels_are(seeder, layers):
     np.testing.assert_allclose(torso.numpy() * 255, (40, 60, 110), atol=12)
 
 
-class Covered:
-    """A capture in which something hides the lower half of one frame."""
+def test_nothing_covers_the_face_in_the_reference_frame(seeder, capture):
+    """Of a clip in which something hides the lower half of what would be the reference, another frame is."""
+    covered = copy(capture)
 
-    def __init__(self, capture, index: int) -> None:
-        self.capture, self.index = capture, index
-
-    def __getattr__(self, name: str):
-        return getattr(self.capture, name)
-
-    def frame(self, index: int):
-        picture = self.capture.frame(index).copy()
-        if index == self.index:
+    def frame(index: int) -> np.ndarray:
+        picture = capture.frame(index).copy()
+        if index == seeder.reference:
             picture[len(picture) // 2 :] = 20, 160, 20
         return picture
 
-
-def test_nothing_covers_the_face_in_the_reference_frame(seeder, capture):
+    covered.frame = frame
     train = split_frames(capture.motion, capture.tracked, SplitConfig()).train
-    frames = FrameStore(Covered(capture, seeder.reference), 128, 16)
+    frames = FrameStore(covered, 128, 16)
     again = Seeder(seeder.head, seeder.neutral, seeder.motion, frames, train, seeder.driving, seeder.config)
     assert again.reference != seeder.reference and again.reference in seeder.color_frames
-    assert seeder.reference not in again.color_frames[:8]
+    assert seeder.reference not in again.color_frames[:CLEAR_FRAMES]
 
 
 def test_a_clip_without_long_hair_has_none_below_the_cheeks(seeder):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from avatar.driving import DrivingSpace, motion_params
+from avatar.fitting.colors import clearest_first, median_colors
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore
 from avatar.head.landmarks import OUTER_EYE_CORNERS
@@ -63,7 +62,8 @@ class Seeder:
         features = driving.raw_features(motion)[torch.from_numpy(train)]
         order = train[torch.argsort(features.square().mean(1)).numpy()].tolist()
         spread = train[np.linspace(0, len(train) - 1, COLOR_FRAMES).astype(int)].tolist()
-        clear = self._clearest_first(order[:CENTRAL_FRAMES], spread)
+        self.regions = region_of_faces(head)
+        clear = clearest_first(frames, order[:CENTRAL_FRAMES], spread, self._skin)
         self.reference = clear[0]
         """Of the frames nearest to the mean expression and pose, the one in which least covers the face."""
         self.color_frames = [*clear[:CLEAR_FRAMES], *spread]
@@ -95,25 +95,17 @@ class Seeder:
     def _vertices(self, index: int) -> Float[Tensor, "v 3"]:
         return posed_vertices(self.head, self.neutral, motion_params(self.motion, index))
 
-    def _clearest_first(self, candidates: list[int], others: list[int]) -> list[int]:
-        """The candidates, first those whose skin looks most as it does in all these frames: a hand over the face would
-        be taken for it, for hair and for clothes."""
-        skin = self._by_region(dict.fromkeys(CORE_REGIONS, 1.0)) > 0
-        seen = []
-        for index in candidates + others:
-            vertices = self._vertices(index)
-            shown = (facing(vertices, self.head.faces) > MIN_FACING).numpy() & skin
-            seen.append(self._pixels(index, vertices[self.head.faces.long()].mean(1).numpy(), shown))
-        colors = np.array(seen)[:, np.isfinite(np.array(seen)).any((0, 2))]
-        if not colors.size:
-            return candidates
-        difference = np.nanmean(np.abs(colors[: len(candidates)] - np.nanmedian(colors, 0)), (1, 2))
-        return [candidates[i] for i in np.argsort(difference)]
+    def _skin(self, index: int) -> tuple[Tensor, np.ndarray]:
+        """The triangles of skin in a frame, and which face the camera."""
+        vertices = self._vertices(index)
+        facing_us = (facing(vertices, self.head.faces) > MIN_FACING).numpy()
+        return vertices[self.head.faces.long()].mean(1), facing_us & self._within(CORE_REGIONS)
 
     def _surface(self) -> dict[str, Tensor]:
         """Gaussians on the triangles, denser where it matters, flat along the normal."""
         n = self.config.head_gaussians
-        triangles, barycentrics, spacing = self._spread(self.areas * self._by_region(REGION_DENSITY), n)
+        density = np.array([REGION_DENSITY[name] for name in REGIONS])
+        triangles, barycentrics, spacing = self._spread(self.areas * density[self.regions], n)
         log_scales = np.repeat(np.log(SIGMA_PER_SPACING * spacing)[:, None], 3, 1)
         log_scales[:, 2] -= np.log(2)
         return self._bound(triangles, barycentrics, np.zeros((n, 3)), log_scales, opacity=0.7, hang=np.zeros(n))
@@ -122,34 +114,38 @@ class Seeder:
         """An opaque layer under the skin in the skin's colour: what shows where the surface has gaps in a pose or from
         a side that was not filmed, instead of hair and mouth behind it."""
         n = self.config.core_gaussians
-        inner = self._by_region(dict.fromkeys(("eyes", "lips", "inner_mouth", "teeth"), 1.0)) > 0
-        free = np.ones(len(inner), bool)
+        free, inner = self._within(CORE_REGIONS), self._within(("eyes", "lips", "inner_mouth", "teeth"))
         if inner.any():
-            free = KDTree(self.centers[inner]).query(self.centers)[0] > CORE_CLEARANCE_M
-        weight = self.areas * self._by_region(dict.fromkeys(CORE_REGIONS, 1.0)) * free
-        triangles, barycentrics, spacing = self._spread(weight if weight.any() else self.areas, n)
+            free &= KDTree(self.centers[inner]).query(self.centers)[0] > CORE_CLEARANCE_M
+        triangles, barycentrics, spacing = self._spread(self.areas * free, n)
         # No wider than deep: a few of them must not come through the skin where it is curved.
         sigma = np.minimum(CORE_SIGMA_PER_SPACING * spacing, CORE_DEPTH_M)
         log_scales = np.repeat(np.log(sigma)[:, None], 3, 1)
         log_scales[:, 2] -= np.log(CORE_FLATNESS)
         below = np.tile([0, 0, -CORE_DEPTH_M], (n, 1))
-        core = self._bound(triangles, barycentrics, below, log_scales, opacity=CORE_OPACITY, hang=np.zeros(n))
-        above = KDTree(self._on_mesh(surface)).query(self._on_mesh(core), k=CORE_COLORS)[1]
-        return core | {"colors": surface["colors"][torch.from_numpy(np.asarray(above))].median(1).values}
+        above = KDTree(self._on_mesh(surface["triangles"], surface["barycentrics"]))
+        nearest = above.query(
+            self._on_mesh(torch.from_numpy(triangles), torch.from_numpy(barycentrics)), k=CORE_COLORS
+        )[1]
+        colors = surface["colors"][torch.from_numpy(np.asarray(nearest))].median(1).values
+        return self._bound(
+            triangles, barycentrics, below, log_scales, opacity=CORE_OPACITY, hang=np.zeros(n), colors=colors
+        )
 
-    def _on_mesh(self, bound: dict[str, Tensor]) -> Float[np.ndarray, "n 3"]:
-        """The points of the reference frame's mesh that Gaussians are bound to."""
-        corners = self.vertices[self.head.faces.long()[bound["triangles"].long()]]
-        return (corners * bound["barycentrics"][..., None]).sum(1).numpy()
+    def _on_mesh(self, triangles: Int[Tensor, " n"], barycentrics: Float[Tensor, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Points of the reference frame's mesh."""
+        return (self.vertices[self.head.faces.long()[triangles.long()]] * barycentrics[..., None]).sum(1).numpy()
 
-    def _by_region(self, values: dict[str, float]) -> Float[np.ndarray, " f"]:
-        """The value of each triangle's region, 0 for regions that are not named."""
-        return np.array([values.get(name, 0.0) for name in REGIONS])[region_of_faces(self.head)]
+    def _within(self, names: tuple[str, ...]) -> Bool[np.ndarray, " f"]:
+        """Which triangles belong to one of these regions."""
+        return np.isin(self.regions, [REGIONS.index(name) for name in names])
 
     def _spread(
         self, weight: Float[np.ndarray, " f"], n: int
     ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
-        """n random points on triangles by their weight: triangles, barycentrics, distance to the next point."""
+        """n random points on triangles by their weight, or by area if none has any: triangles, barycentrics, distance
+        to the next point."""
+        weight = weight if weight.any() else self.areas
         share = weight / weight.sum()
         triangles = self.rng.choice(len(share), n, p=share)
         r = np.sqrt(self.rng.random((n, 1)))
@@ -212,8 +208,7 @@ class Seeder:
         )
 
     def _scalp_shell(self, n: int) -> Float[np.ndarray, "n 3"]:
-        weight = self.areas * self._by_region({"scalp": 1.0})
-        triangles = self._spread(weight if weight.any() else self.areas, n)[0]
+        triangles = self._spread(self.areas * self._within(("scalp",)), n)[0]
         return self.centers[triangles] + self.normals[triangles] * self.rng.uniform(0, 0.03, (n, 1))
 
     def _torso(self) -> TorsoLayer:
@@ -232,11 +227,15 @@ class Seeder:
             quats=torch.eye(4)[:1].repeat(n, 1),
             log_scales=torch.from_numpy(np.repeat(np.log(sigma)[:, None], 3, 1)).float(),
             opacity_logits=torch.full((n,), _logit(0.6)),
-            colors=self._colors(lambda index: (TorsoLayer.moved(means, torso[index]), np.ones(n, bool))),
+            colors=median_colors(
+                self.frames, self.color_frames, lambda i: (TorsoLayer.moved(means, torso[i]), np.ones(n, bool))
+            ),
             map_means=torch.zeros(n, 3, self.driving.n_torso_features),
         )
 
-    def _bound(self, triangles, barycentrics, local, log_scales, opacity: float, hang) -> dict[str, Tensor]:
+    def _bound(
+        self, triangles, barycentrics, local, log_scales, opacity: float, hang, colors=None
+    ) -> dict[str, Tensor]:
         n, k = len(triangles), self.driving.n_features
         tensors = {
             "triangles": torch.from_numpy(triangles).int(),
@@ -258,7 +257,7 @@ class Seeder:
             "quats": torch.eye(4)[:1].repeat(n, 1),
             "log_scales": torch.from_numpy(log_scales).float(),
             "opacity_logits": torch.full((n,), _logit(opacity)),
-            "colors": self._colors(surface),
+            "colors": median_colors(self.frames, self.color_frames, surface) if colors is None else colors,
             "map_means": torch.zeros(n, 3, k),
             "map_opacities": torch.zeros(n, k),
             "hang": torch.from_numpy(hang).float(),
@@ -272,35 +271,6 @@ class Seeder:
         x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
         z = self.normals[triangles]
         return np.stack([x, np.cross(z, x), z], 1)
-
-    def _colors(self, surface: Callable[[int], tuple[Tensor, np.ndarray]]) -> Float[Tensor, "n 3"]:
-        """Median over frames of the pixel under each Gaussian, which forgets hands and hair that pass by.
-
-        Only frames in which it faces the camera and lies on the person count; what never does takes the colour of its
-        nearest neighbour that does, or turning the head would show the face's colours on its side.
-        """
-        samples: list[np.ndarray] = []
-        points = np.zeros((0, 3), np.float32)
-        for index in self.color_frames:
-            moved, shown = surface(index)
-            points = moved.numpy()
-            samples.append(self._pixels(index, points, shown))
-        seen = np.asarray(np.isfinite(np.array(samples)).any(0))[:, 0]
-        colors = np.full((len(points), 3), 127.0)
-        if seen.any():
-            colors[seen] = np.nanmedian(np.array(samples)[:, seen], 0)
-            colors[~seen] = colors[seen][np.asarray(KDTree(points[seen]).query(points[~seen])[1])]
-        return torch.from_numpy(colors).float() / 255
-
-    def _pixels(
-        self, index: int, points: Float[np.ndarray, "n 3"], shown: Bool[np.ndarray, " n"]
-    ) -> Float[np.ndarray, "n 3"]:
-        """What a frame shows where points project to, 0 to 255; NaN for those not shown or beside the person."""
-        uv = self.camera.project(points)
-        x = uv[:, 0].astype(int).clip(0, self.camera.width - 1)
-        y = uv[:, 1].astype(int).clip(0, self.camera.height - 1)
-        pixels = self.frames.rgba(index)[y, x]
-        return np.where((shown & (pixels[:, 3] > 127))[:, None], pixels[:, :3], np.nan)
 
     def _unproject(self, pixels_yx: Int[np.ndarray, "n 2"], depth: np.ndarray) -> Float[np.ndarray, "n 3"]:
         c = self.camera
