@@ -17,10 +17,15 @@ from torch import Tensor
 from avatar import driving_maths
 from avatar.driving_maths import TORSO_SMOOTHING_SECONDS, Statistics
 from avatar.geometry import axis_angle_to_matrix, matrix_to_quat, mean_rotation, quat_to_matrix
+from avatar.head.arkit import ARKIT_NAMES
+from avatar.motion.audio_windows import WINDOWS, audio_windows
+from avatar.motion.encoders.base import Encoding
 from avatar.tracks import AlongMotion
 from avatar.types import HeadParams, Motion
 
 RIDGE = 0.1
+UPPER_FACE = ("brow", "eye")
+"""How the names of its actions begin."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +35,20 @@ class DrivingSpace:
     mean_expression: Float[Tensor, "52"]
     rest_expression: Float[Tensor, "52"]
     """A low quantile per action: mouth closed, eyes open; where drivers start from."""
+    mesh_actions: Float[Tensor, "52"]
+    """1 where the mesh follows the action, 0 where it stays at the mean."""
     basis: Float[Tensor, "52 r"]
     """Expression PCA, scaled so that the training coefficients have unit deviation."""
     mean_rotation: Float[Tensor, "3 3"]
     mean_translation: Float[Tensor, "3"]
     pose_scale: Float[Tensor, "6"]
     """Deviation of axis-angle (radians) and translation (metres) around the mean."""
+    speech_mean: Float[Tensor, " w"]
+    speech_basis: Float[Tensor, "w a"]
+    """PCA of what is heard around the training frames, scaled like `basis`; a = 0 if the maps do not listen."""
     low: Float[Tensor, " k"]
     high: Float[Tensor, " k"]
-    """Training range (1st and 99th percentile) of the k = r + 6 features."""
+    """Training range (1st and 99th percentile) of the k = r + a + 6 features."""
     mean_torso: Float[Tensor, "3"]
     torso_weights: Float[Tensor, "kt 3"]
     """Ridge regression of the shoulders' movement on the smoothed head pose, for drivers that have no shoulders."""
@@ -48,27 +58,53 @@ class DrivingSpace:
         return len(self.low)
 
     @property
+    def speech_columns(self) -> slice:
+        """Which of the features are speech."""
+        first = self.basis.shape[1]
+        return slice(first, first + self.speech_basis.shape[1])
+
+    @property
     def n_torso_features(self) -> int:
         return 6 * len(TORSO_SMOOTHING_SECONDS)
 
     @staticmethod
-    def of(motion: Motion, rank: int = 10) -> DrivingSpace:
-        """Statistics of a training motion; `rank` is the number of expression components kept."""
+    def of(
+        motion: Motion, rank: int = 10, speech: Encoding | None = None, speech_rank: int = 0, mesh_follows: bool = True
+    ) -> DrivingSpace:
+        """Statistics of a training motion.
+
+        Args:
+            rank: expression components kept.
+            speech: of the whole clip; with it, `speech_rank` components of what is heard are kept.
+            mesh_follows: the expression moves the mesh; otherwise it stays at the mean, and only the upper face's
+                actions have components.
+        """
         expression = torch.as_tensor(motion.expression)
         R, t = quat_to_matrix(torch.as_tensor(motion.quats_wxyz)), torch.as_tensor(motion.translation)
         mean = expression.mean(0)
-        _, sigma, vt = torch.linalg.svd(expression - mean, full_matrices=False)
-        rank = min(rank, len(sigma))
-        deviation = (sigma[:rank] / max(len(motion) - 1, 1) ** 0.5).clamp(min=0.02)
+        seen = (
+            torch.ones(52)
+            if mesh_follows
+            else torch.tensor([float(name.startswith(UPPER_FACE)) for name in ARKIT_NAMES])
+        )
+        basis = seen[:, None] * _principal(expression * seen, rank, least=0.02)[1]
+        heard = torch.zeros(len(motion), 0)
+        if speech is not None and speech_rank:
+            heard = torch.from_numpy(audio_windows(speech, motion.timestamps_seconds)).flatten(1)
+        speech_mean, speech_basis = _principal(heard, speech_rank, least=1e-3)
+        count = basis.shape[1] + speech_basis.shape[1] + 6
         space = DrivingSpace(
             mean_expression=mean,
             rest_expression=expression.quantile(0.2, dim=0),
-            basis=vt[:rank].T / deviation,
+            mesh_actions=torch.full((52,), float(mesh_follows)),
+            basis=basis,
             mean_rotation=mean_rotation(R),
             mean_translation=t.mean(0),
             pose_scale=torch.ones(6),
-            low=torch.full((rank + 6,), -torch.inf),
-            high=torch.full((rank + 6,), torch.inf),
+            speech_mean=speech_mean,
+            speech_basis=speech_basis,
+            low=torch.full((count,), -torch.inf),
+            high=torch.full((count,), torch.inf),
             mean_torso=torch.as_tensor(motion.torso).mean(0),
             torso_weights=torch.zeros(6 * len(TORSO_SMOOTHING_SECONDS), 3),
         )
@@ -76,7 +112,7 @@ class DrivingSpace:
         floor = torch.tensor([0.017] * 3 + [0.003] * 3)
         pose = driving_maths.pose_features(space.statistics(), motion)
         space = replace(space, pose_scale=torch.from_numpy(pose).float().std(0, correction=0).maximum(floor))
-        features = space.raw_features(motion)
+        features = space.raw_features(motion, speech)
         space = replace(space, low=features.quantile(0.01, dim=0), high=features.quantile(0.99, dim=0))
         x = space.prepare(motion).torso_features
         ridge = RIDGE * len(x) * torch.eye(x.shape[1])
@@ -87,9 +123,9 @@ class DrivingSpace:
         """The same as numpy arrays."""
         return Statistics(*(getattr(self, name).numpy() for name in Statistics._fields))
 
-    def raw_features(self, motion: Motion) -> Float[Tensor, "t k"]:
-        """Expression coefficients and standardised pose, not clamped."""
-        return torch.from_numpy(driving_maths.raw_features(self.statistics(), motion))
+    def raw_features(self, motion: Motion, speech: Encoding | None = None) -> Float[Tensor, "t k"]:
+        """Expression coefficients, speech and standardised pose, not clamped."""
+        return torch.from_numpy(driving_maths.raw_features(self.statistics(), motion, speech))
 
     def retarget(self, motion: Motion, *, expression_is_relative: bool = True) -> Motion:
         """Another head's motion as this person would do it: its deviations from its own mean, around our mean.
@@ -100,13 +136,29 @@ class DrivingSpace:
         """
         return driving_maths.retarget(self.statistics(), motion, expression_is_relative=expression_is_relative)
 
-    def prepare(self, motion: Motion) -> PreparedMotion:
-        """Everything a frame of the avatar needs, for each frame of a motion in this person's terms."""
-        return PreparedMotion(motion, *map(torch.from_numpy, driving_maths.prepare(self.statistics(), motion)))
+    def prepare(self, motion: Motion, speech: Encoding | None = None) -> PreparedMotion:
+        """Everything a frame of the avatar needs, for each frame of a motion in this person's terms.
+
+        Args:
+            speech: what is said meanwhile, on the motion's clock.
+        """
+        space = self.statistics()
+        features, torso_features, torso = map(torch.from_numpy, driving_maths.prepare(space, motion, speech))
+        windows = None if speech is None else torch.from_numpy(audio_windows(speech, motion.timestamps_seconds))
+        return PreparedMotion(driving_maths.mesh_motion(space, motion), features, torso_features, torso, windows)
 
     def params_at_rest(self) -> HeadParams:
         """Rest expression at the mean pose."""
         return HeadParams(self.rest_expression, torch.zeros(4, 3), self.mean_rotation, self.mean_translation)
+
+
+def _principal(rows: Float[Tensor, "t d"], rank: int, least: float) -> tuple[Float[Tensor, " d"], Float[Tensor, "d r"]]:
+    """Mean of rows, and their first components, scaled so that coefficients have unit deviation."""
+    mean = rows.mean(0)
+    _, sigma, vt = torch.linalg.svd(rows - mean, full_matrices=False)
+    rank = min(rank, len(sigma))
+    deviation = (sigma[:rank] / max(len(rows) - 1, 1) ** 0.5).clamp(min=least)
+    return mean, vt[:rank].T / deviation
 
 
 @dataclass(frozen=True)
@@ -118,6 +170,8 @@ class DrivenFrame:
     torso_features: Float[Tensor, " kt"]
     torso: Float[Tensor, "3"]
     """As in `Motion.torso`."""
+    speech: Float[Tensor, "8 16 d"] | None = None
+    """What is heard around this moment (see `avatar.motion.audio_windows`); None: nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +182,22 @@ class PreparedMotion(AlongMotion):
     features: Float[Tensor, "t k"]
     torso_features: Float[Tensor, "t kt"]
     torso: Float[Tensor, "t 3"]
+    speech: Float[Tensor, "t 16 d"] | None = None
+    """Windows of what is heard; None: nothing is known."""
 
     def frame(self, index: int) -> DrivenFrame:
         """What the layers of an avatar need to take one pose."""
         params = motion_params(self.motion, index)
-        return DrivenFrame(params, self.features[index], self.torso_features[index], self.torso[index])
+        heard = None if self.speech is None else windows_around(self.speech, index)
+        return DrivenFrame(params, self.features[index], self.torso_features[index], self.torso[index], heard)
+
+
+def windows_around(windows: Float[Tensor, "t 16 d"], index: int) -> Float[Tensor, "8 16 d"]:
+    """Those of frames index - 4 to index + 3, zero beyond the ends: one row of `attention_windows`."""
+    first, last = index - WINDOWS // 2, index + WINDOWS // 2
+    known = windows[max(first, 0) : max(last, 0)]
+    before, after = max(-first, 0), max(last - len(windows), 0)
+    return torch.nn.functional.pad(known, (0, 0, 0, 0, before, after))
 
 
 def motion_params(motion: Motion, index: int) -> HeadParams:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from avatar.motion.audio_windows import audio_windows, cepstra
+from avatar.motion.encoders.base import Encoding
 from avatar.tracks import Motion
 
 TORSO_SMOOTHING_SECONDS = (0.08, 0.33)
@@ -23,10 +26,13 @@ class Statistics(NamedTuple):
 
     mean_expression: Float[np.ndarray, "52"]
     rest_expression: Float[np.ndarray, "52"]
+    mesh_actions: Float[np.ndarray, "52"]
     basis: Float[np.ndarray, "52 r"]
     mean_rotation: Float[np.ndarray, "3 3"]
     mean_translation: Float[np.ndarray, "3"]
     pose_scale: Float[np.ndarray, "6"]
+    speech_mean: Float[np.ndarray, " w"]
+    speech_basis: Float[np.ndarray, "w a"]
     low: Float[np.ndarray, " k"]
     high: Float[np.ndarray, " k"]
     mean_torso: Float[np.ndarray, "3"]
@@ -65,17 +71,45 @@ def pose_features(space: Statistics, motion: Motion) -> Float[np.ndarray, "t 6"]
     return np.concatenate([turned, motion.translation - space.mean_translation], -1) / space.pose_scale
 
 
-def raw_features(space: Statistics, motion: Motion) -> Float[np.ndarray, "t k"]:
-    """Expression coefficients and standardised pose, not clamped."""
+def heard(space: Statistics, audio: Path | None) -> Encoding | None:
+    """What an avatar's maps hear of a sound file; None if there is none, or they do not listen.
+
+    Raises:
+        BadInput: the file can't be read.
+    """
+    if audio is None or not space.speech_basis.shape[1]:
+        return None
+    from avatar.motion.audio import load_audio
+
+    return cepstra(load_audio(audio))
+
+
+def speech_features(space: Statistics, motion: Motion, speech: Encoding | None) -> Float[np.ndarray, "t a"]:
+    """What is said around each frame, in components of the training windows; 0, their mean, if nothing is heard."""
+    if speech is None:
+        return np.zeros((len(motion), space.speech_basis.shape[1]), np.float32)
+    windows = audio_windows(speech, motion.timestamps_seconds).reshape(len(motion), -1)
+    return (windows - space.speech_mean) @ space.speech_basis
+
+
+def raw_features(space: Statistics, motion: Motion, speech: Encoding | None = None) -> Float[np.ndarray, "t k"]:
+    """Expression coefficients, speech and standardised pose, not clamped."""
     coefficients = (motion.expression - space.mean_expression) @ space.basis
-    return np.concatenate([coefficients, pose_features(space, motion)], -1).astype(np.float32)
+    parts = [coefficients, speech_features(space, motion, speech), pose_features(space, motion)]
+    return np.concatenate(parts, -1).astype(np.float32)
 
 
-def prepare(space: Statistics, motion: Motion) -> Features:
+def mesh_motion(space: Statistics, motion: Motion) -> Motion:
+    """The motion of the mesh that Gaussians ride on: what it does not follow stays at the mean."""
+    expression = space.mean_expression + space.mesh_actions * (motion.expression - space.mean_expression)
+    return motion if space.mesh_actions.all() else replace(motion, expression=expression)
+
+
+def prepare(space: Statistics, motion: Motion, speech: Encoding | None = None) -> Features:
     """Clamped driving features, and where the shoulders are: predicted from the head where the motion does not say."""
     from scipy.ndimage import gaussian_filter1d
 
-    raw = raw_features(space, motion)
+    raw = raw_features(space, motion, speech)
     smooth = [gaussian_filter1d(raw[:, -6:], s * motion.fps, axis=0, mode="nearest") for s in TORSO_SMOOTHING_SECONDS]
     limits = [np.tile(limit[-6:], len(smooth)) for limit in (space.low, space.high)]
     torso_features = soft_clamp(np.concatenate(smooth, 1), *limits)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from avatar.driving import DrivenFrame
+from avatar.fields.bound import BoundField
 from avatar.head.model import HeadModel
 from avatar.types import Gaussians
 from cuda_ext import ops
@@ -75,6 +76,8 @@ class Layers:
 
     head: HeadLayer
     torso: TorsoLayer
+    field: BoundField | None = None
+    """A deformation field that is not baked into linear maps yet."""
 
     def gaussians(
         self,
@@ -88,8 +91,8 @@ class Layers:
             params.expression, params.joints, params.rotation, params.translation, driven.features,
             driven.torso_features, driven.torso,
         )  # fmt: skip
-        head, torso = self.rig_parts()
-        return Gaussians(*ops.rig(rig_mesh(model, neutral), pose, head, torso))
+        layers = self if self.field is None else replace(self, head=self.field.moved(self.head, driven))
+        return Gaussians(*ops.rig(rig_mesh(model, neutral), pose, *layers.rig_parts()))
 
     def rig_parts(self) -> tuple[RigHead, RigTorso]:
         """The layers as the rig kernel takes them."""
@@ -97,31 +100,37 @@ class Layers:
         return RigHead(**head), RigTorso(**torso)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors under flat names such as `head.means`."""
-        return {
-            f"{layer.name}.{f.name}": getattr(getattr(self, layer.name), f.name)
-            for layer in fields(self)
-            for f in fields(getattr(self, layer.name))
-        }
+        """All tensors under flat names such as `head.means`; a field's parameters as `field.` and their name."""
+        parts = {"head": self.head, "torso": self.torso}
+        tensors = {f"{name}.{f.name}": getattr(part, f.name) for name, part in parts.items() for f in fields(part)}
+        if self.field:
+            tensors.update((f"field.{name}", p) for name, p in self.field.network.named_parameters())
+        return tensors
+
+    def per_gaussian(self) -> list[Tensor]:
+        """Parameters of the field with a row for each Gaussian of the head."""
+        network = self.field.network if self.field else None
+        return [network.get_parameter(name) for name in network.per_gaussian] if network else []
 
     @staticmethod
-    def from_tensors(tensors: dict[str, Tensor]) -> Layers:
-        """Inverse of `tensors`; further names are ignored."""
+    def from_tensors(tensors: dict[str, Tensor], field: BoundField | None = None) -> Layers:
+        """Inverse of `tensors`; further names are ignored. `field` is one of the kind that they belong to."""
 
         def build(kind, prefix):
             return kind(**{f.name: tensors[f"{prefix}.{f.name}"] for f in fields(kind)})
 
-        return Layers(build(HeadLayer, "head"), build(TorsoLayer, "torso"))
+        return Layers(build(HeadLayer, "head"), build(TorsoLayer, "torso"), field and field.of(tensors))
 
     def copy(self) -> Layers:
         """A detached copy that later optimisation does not touch."""
-        return Layers.from_tensors({name: t.detach().clone() for name, t in self.tensors().items()})
+        return Layers.from_tensors({name: t.detach().clone() for name, t in self.tensors().items()}, self.field)
 
     def with_colors_clamped(self) -> Layers:
         """Colours held in [0, 1], as splat files and 8-bit pictures expect them."""
         return Layers(
             replace(self.head, colors=self.head.colors.clamp(0, 1)),
             replace(self.torso, colors=self.torso.colors.clamp(0, 1)),
+            self.field,
         )
 
 

@@ -1,7 +1,8 @@
 """A fitted avatar: loading, saving, and turning a motion into pictures.
 
 On disk an avatar is a folder: `avatar.json` (schema, config, camera, metrics), `avatar.safetensors` (layers, driving
-space, background), `motion.npz` (the person's own track) and, if the video had sound, `audio.wav`.
+space, background), `motion.npz` (the person's own track), `audio.wav` if the video had sound, and `field.safetensors`
+if a field was fitted that had to be baked.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from avatar import __version__
+from avatar import __version__, driving_maths
 from avatar.assets import sha256_file
 from avatar.driving import DrivingSpace, PreparedMotion
 from avatar.errors import BadInput, FormatMismatch
+from avatar.fields.bound import BoundField
+from avatar.fields.presets import preset_named
+from avatar.fields.protocol import Rest, Sizes
 from avatar.files import load_tensors, read_json, save_tensors, write_json
 from avatar.head import load_head
 from avatar.head.model import HeadModel
@@ -33,6 +37,7 @@ from avatar.types import Camera, Gaussians, HeadParams, Motion, RenderOutput
 from cuda_ext.rig_types import each_array
 
 SCHEMA = AVATAR_SCHEMA
+FIELD_FILE = "field.safetensors"
 
 
 @dataclass(frozen=True)
@@ -69,17 +74,30 @@ class Avatar:
         """Rest expression at the mean pose."""
         return self.driving.params_at_rest()
 
-    def prepare(self, motion: Motion, *, foreign: bool = False, expression_is_relative: bool = True) -> PreparedMotion:
+    @cached_property
+    def own(self) -> PreparedMotion:
+        """The person's own track, with what was said."""
+        return self.prepare(self.own_motion, audio=self.audio_path)
+
+    def prepare(
+        self,
+        motion: Motion,
+        *,
+        audio: Path | None = None,
+        foreign: bool = False,
+        expression_is_relative: bool = True,
+    ) -> PreparedMotion:
         """Bring a motion into this avatar's driving space.
 
         Args:
             motion: the avatar's own track, sliders (absolute values), or somebody else's.
+            audio: any file with what is said meanwhile, on the motion's clock; only some avatars listen.
             foreign: the motion comes from another head or driver and is retargeted around this person's mean.
             expression_is_relative: see `DrivingSpace.retarget`.
         """
         if foreign:
             motion = self.driving.retarget(motion, expression_is_relative=expression_is_relative)
-        return self.driving.prepare(motion)
+        return self.driving.prepare(motion, driving_maths.heard(self.driving.statistics(), audio))
 
     def gaussians(self, prepared: PreparedMotion, index: int) -> Gaussians:
         """World Gaussians of one frame: head, then torso."""
@@ -128,7 +146,7 @@ class Avatar:
             raise BadInput(
                 f"unknown motion {motion!r}", expected='"own" or a Motion', fix="read files with load_motion"
             )
-        prepared = self.prepare(self.own_motion) if isinstance(motion, str) else self.prepare(motion, foreign=True)
+        prepared = self.own if isinstance(motion, str) else self.prepare(motion, foreign=True)
         return self.frame(prepared, frame, camera or self.camera)
 
     def save(self, folder: Path) -> None:
@@ -146,8 +164,12 @@ class Avatar:
         write_json(folder / "avatar.json", content)
 
 
-def load(path: str | Path) -> Avatar:
+def load(path: str | Path, *, exact: bool = False) -> Avatar:
     """Open an avatar folder.
+
+    Args:
+        exact: with the deformation field that was fitted, as slow as that is, instead of what it was baked to. The same
+            for avatars without one.
 
     Raises:
         BadInput: no such folder, or not an avatar.
@@ -169,6 +191,8 @@ def load(path: str | Path) -> Avatar:
         layers, neutral, background = Layers.from_tensors(tensors), tensors["neutral"], tensors["background"].numpy()
     except KeyError as e:
         raise FormatMismatch(f"{path}/avatar.safetensors lacks {e}", fix="fit the avatar again") from e
+    if exact and (path / FIELD_FILE).exists():
+        layers = _with_field(path, content, head, neutral)
     camera = Camera(**content["camera"])
     info = {k: v for k, v in content.items() if k not in ("schema", "tool_version", "head", "camera")}
     audio = path / "audio.wav"
@@ -176,6 +200,24 @@ def load(path: str | Path) -> Avatar:
         head, neutral, layers, driving, background, camera, load_motion(path / "motion.npz"), info, path,
         audio if audio.exists() else None, content["head"]["name"],
     )  # fmt: skip
+
+
+def save_field(folder: Path, layers: Layers) -> None:
+    """Write layers with a field beside the avatar that they were baked to."""
+    assert layers.field is not None
+    save_tensors(folder / FIELD_FILE, layers.tensors(), {"sizes": asdict(layers.field.sizes)})
+
+
+def _with_field(path: Path, content: dict, head: HeadModel, neutral: Tensor) -> Layers:
+    tensors, metadata = load_tensors(path / FIELD_FILE, "the avatar's field")
+    try:
+        sizes = Sizes(**metadata["sizes"])
+        network = preset_named(content["config"]["field"]).build(sizes)
+        return Layers.from_tensors(tensors, network and BoundField(network, Rest(head, neutral), sizes))
+    except (KeyError, TypeError, RuntimeError) as e:
+        raise FormatMismatch(
+            f"{path / FIELD_FILE} does not hold this avatar's field: {e}", fix="fit the avatar again"
+        ) from e
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

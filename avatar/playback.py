@@ -30,7 +30,7 @@ from cuda_ext.camera_models import CAMERA_MODELS, MAX_SIDE
 from cuda_ext.packed import Storage
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, each_array, shapes
 
-AVATAR_SCHEMA = "visavis.avatar/1"
+AVATAR_SCHEMA = "visavis.avatar/2"
 Background = str | tuple[float, float, float]
 Maps = Literal["float32"] | Storage
 """How linear maps are kept: "half" and "int8" take a half and a quarter of the memory, and round."""
@@ -106,11 +106,21 @@ class Player:
         self._rows: list[tuple[np.ndarray, int, int]] = []
         self._behind: dict[tuple[float, ...], np.ndarray] = {}
 
-    def prepare(self, motion: Motion, *, foreign: bool = False, expression_is_relative: bool = True) -> DrivenMotion:
+    def prepare(
+        self,
+        motion: Motion,
+        *,
+        audio: Path | None = None,
+        foreign: bool = False,
+        expression_is_relative: bool = True,
+    ) -> DrivenMotion:
         """Bring a motion into this avatar's driving space; see `Avatar.prepare`."""
         if foreign:
             motion = driving_maths.retarget(self.space, motion, expression_is_relative=expression_is_relative)
-        return DrivenMotion(motion, *driving_maths.prepare(self.space, motion))
+        speech = driving_maths.heard(self.space, audio)
+        return DrivenMotion(
+            driving_maths.mesh_motion(self.space, motion), *driving_maths.prepare(self.space, motion, speech)
+        )
 
     def frame(
         self, driven: Driven, index: int, camera: Camera | None = None, background: Background = "plate"

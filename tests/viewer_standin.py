@@ -50,6 +50,10 @@ class PaperAvatar:
     def default_params(self) -> HeadParams:
         return self.driving.params_at_rest()
 
+    @cached_property
+    def own(self) -> PreparedMotion:
+        return self.prepare(self.own_motion)
+
     def prepare(self, motion: Motion) -> PreparedMotion:
         return self.driving.prepare(motion)
 

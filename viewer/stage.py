@@ -30,7 +30,7 @@ class Stage:
     def __init__(self, avatar: Avatar) -> None:
         self.avatar = avatar
         self.rest = avatar.default_params()
-        self.own = avatar.prepare(avatar.own_motion)
+        self.own = avatar.own
         self.fps = self.own.fps
         self._shown = frames_at_rate(self.own.timestamps_seconds, self.fps)
         self.duration_seconds = len(self._shown) / self.fps

@@ -84,6 +84,11 @@ class Fit(Computing):
     """Fixed number of steps instead of a time budget: reproducible."""
     long_side: int = 256
     """Resolution that is fitted, pixels."""
+    field: Literal[
+        "visavis", "visavis_speech", "linear", "gaussian_avatars", "embedding", "hash_triplane", "talking_gaussian",
+        "egstalker",
+    ] = "visavis"  # fmt: skip
+    """What makes the Gaussians move with expression and speech; the published designs are there to compare with."""
     seed: int = 0
 
     def start(self) -> None:
@@ -94,7 +99,9 @@ class Fit(Computing):
         from avatar.fitting import FitConfig, fit
         from preprocess.capture import CaptureFolder
 
-        config = FitConfig(minutes=self.minutes, steps=self.steps, long_side=self.long_side, seed=self.seed)
+        config = FitConfig(
+            minutes=self.minutes, steps=self.steps, long_side=self.long_side, seed=self.seed, field=self.field
+        )
         avatar = fit(CaptureFolder.load(self.capture), self.output, config, overwrite=self.overwrite)
         return avatar.info["fit"] | {"avatar": str(self.output)}
 

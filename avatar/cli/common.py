@@ -151,7 +151,7 @@ def resolve_motion(avatar, motion: str, max_seconds: float | None):
             f"no motion {motion!r}", expected="own, a capture folder, an avatar folder or a motion file (.npz, .csv)"
         )
     source = source if motion == "own" else avatar.driving.retarget(source)
-    return avatar.prepare(cut(source, max_seconds)), audio
+    return avatar.prepare(cut(source, max_seconds), audio=audio), audio
 
 
 def cut(motion, max_seconds: float | None):

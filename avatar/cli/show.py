@@ -73,7 +73,7 @@ class Drive(Pictures):
         fps = self.fps or 25
         spoken = drive(samples, seed=self.seed, fps=fps, neutral=neutral)
         motion = cut(avatar.driving.retarget(spoken, expression_is_relative=False), self.max_seconds)
-        prepared = avatar.prepare(motion)
+        prepared = avatar.prepare(motion, audio=self.audio)
         provenance = Provenance(avatar=avatar.content_hash, source=self.audio.name, seed=self.seed)
         options = self.options(self.audio)
         frames = render_clip(

@@ -87,7 +87,7 @@ class Evaluator:
             raise BadInput("the clip has no held-out frames with a face", fix="record a longer clip")
         self.avatar, self.capture, self.detect = avatar, capture, detect
         self.frames = FrameStore(capture, long_side, cache_mb=256)
-        self.prepared: PreparedMotion = avatar.prepare(capture.motion)
+        self.prepared: PreparedMotion = avatar.prepare(capture.motion, audio=capture.audio_path)
         self.plate = avatar.plate(self.frames.camera, "plate")
         self.px = 256 / max(self.frames.camera.width, self.frames.camera.height)
 
@@ -239,7 +239,7 @@ def aperture(landmarks: Float[np.ndarray, "478 2"] | None) -> float:
 def render_fps(avatar: Avatar, long_side: int = 512, frames: int = 30) -> float:
     """Median rendering rate of the avatar's own track, motion row in, 8-bit picture out, on all threads."""
     camera: Camera = avatar.camera.with_long_side(long_side)
-    prepared = avatar.prepare(avatar.own_motion)
+    prepared = avatar.own
     seconds = []
     for index in np.linspace(0, len(prepared) - 1, frames + 3).astype(int).tolist():
         started = time.perf_counter()

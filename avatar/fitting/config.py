@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from avatar.split import GAP_SECONDS, TEST_SHARE
 
@@ -34,6 +34,10 @@ class RateConfig:
     """Metres per unit of a driving feature."""
     map_opacities: float = 6e-3
     torso_map: float = 2e-5
+    field: float = 1e-3
+    """Of a deformation field's networks."""
+    field_table: float = 5e-3
+    """Of its hash tables and its codes per Gaussian."""
     motion_rotation: float = 3e-4
     """Radians: tracked parameters of the training frames are refined at tiny rates."""
     motion_translation: float = 1e-4
@@ -68,8 +72,10 @@ class LimitConfig:
     """The same for hair, which hangs and swings."""
     map_smoothing: float = 0.1
     """Pull of a map towards the mean of its neighbours at each constraint: skin moves together."""
-    map_shrinkage: float = 0.1
-    """Share by which linear maps shrink at each constraint: what the mesh explains, they should not."""
+    map_prior_frames: float = 30.0
+    """Over the number of training frames, the share by which linear maps shrink at each constraint: what the mesh
+    explains, they should not, and a short clip says little about the rest."""
+    max_map_shrinkage: float = 0.1
     color_pull: float = 0.01
     """Share by which the colour of skin returns at each step to its median over the clip, where it started: what a
     Gaussian learns far beyond it is some frame's shadow or background, and shows as a blotch in another view."""
@@ -104,14 +110,16 @@ class FitConfig:
     """Opaque ones under the skin, which learn only their colour: what is behind never shows through a gap."""
     hair_gaussians: int = 4_000
     torso_gaussians: int = 6_000
-    expression_rank: int = 10
+    expression_rank: int = 16
     """Number of expression components that drive the linear maps."""
+    field: str = "visavis"
+    """What makes the Gaussians move, see `avatar.fields.presets`."""
     seed: int = 0
     checkpoint_seconds: float = 20.0
     """At most this much work is lost when the process is killed."""
     frame_cache_mb: int = 512
     """Decoded frames kept in memory."""
-    split: SplitConfig = field(default_factory=SplitConfig)
-    rates: RateConfig = field(default_factory=RateConfig)
-    losses: LossConfig = field(default_factory=LossConfig)
-    limits: LimitConfig = field(default_factory=LimitConfig)
+    split: SplitConfig = SplitConfig()
+    rates: RateConfig = RateConfig()
+    losses: LossConfig = LossConfig()
+    limits: LimitConfig = LimitConfig()

@@ -17,6 +17,10 @@ import torch
 from avatar import __version__
 from avatar.driving import DrivingSpace
 from avatar.errors import BadInput, FormatMismatch, Interrupted
+from avatar.fields.bake import bake
+from avatar.fields.bound import BoundField
+from avatar.fields.presets import preset_named
+from avatar.fields.protocol import Rest, Sizes
 from avatar.files import (
     check_output_folder,
     disk_errors,
@@ -35,11 +39,16 @@ from avatar.fitting.trainer import Trainer
 from avatar.head import load_head
 from avatar.layers import Layers
 from avatar.memory import peak_rss_mb
-from avatar.model import SCHEMA, Avatar, load
+from avatar.model import SCHEMA, Avatar, load, save_field
+from avatar.motion.audio import load_audio
+from avatar.motion.audio_windows import cepstra
+from avatar.motion.encoders.base import Encoding
 from avatar.progress import note, progress
 from avatar.threads import one_torch_thread
 from avatar.types import Capture
 
+BAKING_FRAMES = 300
+"""Of the training frames, so many teach the linear maps what a field does."""
 JOB_SCHEMA = "visavis.fit-job/1"
 
 
@@ -97,14 +106,41 @@ def _make_trainer(capture: Capture, config: FitConfig) -> Trainer:
         )
     split = split_frames(capture.motion, capture.tracked, config.split)
     frames = FrameStore(capture, config.long_side, config.frame_cache_mb)
-    driving = DrivingSpace.of(capture.motion[split.train], config.expression_rank)
-    neutral = torch.from_numpy(capture.neutral)
-    layers = Seeder(head, neutral, capture.motion, frames, split.train, driving, config).layers()
+    preset = preset_named(config.field)
+    speech = _speech(capture, config.field) if preset.speech_rank else None
+    driving = DrivingSpace.of(
+        capture.motion[split.train], config.expression_rank, speech, preset.speech_rank, preset.mesh_follows
+    )
+    prepared, neutral = driving.prepare(capture.motion, speech), torch.from_numpy(capture.neutral)
+    layers = Seeder(head, neutral, prepared.motion, frames, split.train, driving, config).layers()
+    sizes = Sizes(len(layers.head.means), driving.basis.shape[1], 0 if speech is None else speech.rows.shape[1])
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        network = preset.build(sizes)
+    if network:
+        layers = replace(layers, field=BoundField(network, Rest(head, neutral), sizes))
     avatar = Avatar(
         head, neutral, layers, driving, capture.background, capture.camera, capture.motion,
         audio_path=capture.audio_path, head_spec=capture.head_name,
     )  # fmt: skip
-    return Trainer(avatar, avatar.prepare(capture.motion), frames, split, config)
+    return Trainer(avatar, prepared, frames, split, config)
+
+
+def _speech(capture: Capture, field: str) -> Encoding | None:
+    """What is said in a capture.
+
+    Raises:
+        BadInput: nothing, and the field can't do without.
+    """
+    if capture.audio_path:
+        return cepstra(load_audio(capture.audio_path))
+    if preset_named(field).needs_speech:
+        raise BadInput(
+            f"{capture.path} has no sound, and the field {field} is driven by speech",
+            expected="a capture of a video with sound",
+            fix="choose another with --field, e.g. visavis",
+        )
+    return None
 
 
 def _job_folder(output: Path, capture: Capture, config: FitConfig) -> Path:
@@ -164,14 +200,28 @@ def _interrupt_between_steps() -> Iterator[threading.Event]:
 def _publish(trainer: Trainer, capture: Capture, output: Path) -> None:
     best = trainer.best
     assert best is not None, "a fit ends with a validation"
-    avatar = replace(
-        trainer.avatar, layers=Layers.from_tensors(best.tensors).with_colors_clamped(), info=_info(trainer, capture)
-    )
+    fitted = Layers.from_tensors(best.tensors, trainer.layers.field).with_colors_clamped()
+    layers, baking = _baked(trainer, fitted)
+    avatar = replace(trainer.avatar, layers=layers, info=_info(trainer, capture) | baking)
     folder = partial_folder(output)
     avatar.save(folder)
+    if fitted.field:
+        save_field(folder, fitted)
     publish_folder(output)
     for name in ("job.json", "checkpoint.safetensors"):
         (output / name).unlink()
+
+
+def _baked(trainer: Trainer, layers: Layers) -> tuple[Layers, dict]:
+    """Layers for playback, and what baking lost."""
+    if layers.field is None:
+        return layers, {}
+    train = trainer.split.train
+    chosen = train[np.linspace(0, len(train) - 1, min(len(train), BAKING_FRAMES)).astype(int)].tolist()
+    baked = bake(layers, (trainer.prepared.frame(i) for i in chosen))
+    scores = {"field_psnr": trainer.score(layers), "baked_psnr": trainer.score(baked.layers)}
+    distances = {"moved_mm": baked.moved_mm, "missed_mm": baked.missed_mm}
+    return baked.layers, {"bake": {name: round(value, 3) for name, value in (scores | distances).items()}}
 
 
 def _info(trainer: Trainer, capture: Capture) -> dict:

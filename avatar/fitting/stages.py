@@ -21,8 +21,8 @@ class Stage:
     name: str
     until: float
     max_steps: float
-    train_maps: bool
-    """Learn the head's linear maps; before, only one appearance on the tracked mesh."""
+    deform: bool
+    """Learn the head's linear maps and field; before, only one appearance on the tracked mesh."""
     refine_motion: bool
     """Let the tracked parameters of the training frames move."""
     skip_covered: bool
@@ -41,16 +41,16 @@ class Stage:
 
 
 STAGES = (
-    Stage("rough", 0.1, 150, train_maps=False, refine_motion=False, skip_covered=False, relocate_every=None),
-    Stage("grow", 0.7, math.inf, train_maps=True, refine_motion=True, skip_covered=True, relocate_every=400),
-    Stage("settle", 1.0, math.inf, train_maps=True, refine_motion=True, skip_covered=True, relocate_every=None),
+    Stage("rough", 0.1, 150, deform=False, refine_motion=False, skip_covered=False, relocate_every=None),
+    Stage("grow", 0.7, math.inf, deform=True, refine_motion=True, skip_covered=True, relocate_every=400),
+    Stage("settle", 1.0, math.inf, deform=True, refine_motion=True, skip_covered=True, relocate_every=None),
 )
 CONSTRAIN_EVERY = 50
 DEAD_OPACITY = 0.03
 MAX_RELOCATED_SHARE = 0.1
 HELD = ("means", "quats", "log_scales", "opacity_logits", "map_opacities")
 """Of the core: it is not learned where it is and how dense."""
-COPIED_ALONG = ("offset_limits", "map_limits", "scale_limits", "color_anchors", "color_pulls")
+COPIED_ALONG = ("offset_limits", "map_limits", "scale_limits", "color_anchors", "color_pulls", "hears")
 """What a relocated Gaussian takes over from its new neighbour beside the layer's tensors."""
 
 
@@ -87,10 +87,17 @@ def constrain(trainer: Trainer) -> None:
     head.means.mul_((trainer.offset_limits / norm).clamp(max=1)[:, None])
     norm = head.map_means.flatten(1).norm(dim=1).clamp(min=1e-9)
     head.map_means.mul_((trainer.map_limits / norm).clamp(max=1)[:, None, None])
-    head.map_means.lerp_(head.map_means[trainer.neighbours].mean(1), limits.map_smoothing)
     torso.map_means.lerp_(torso.map_means[trainer.torso_neighbours].mean(1), limits.map_smoothing)
-    head.map_means.mul_(1 - limits.map_shrinkage)
-    head.map_opacities.mul_(1 - limits.map_shrinkage)
+    heard = trainer.avatar.driving.speech_columns
+    head.map_means[..., heard] *= trainer.hears[:, None, None]
+    head.map_opacities[..., heard] *= trainer.hears[:, None]
+    if trainer.preset.held:
+        head.map_means.lerp_(head.map_means[trainer.neighbours].mean(1), limits.map_smoothing)
+        kept = 1 - min(limits.map_prior_frames / len(trainer.split.train), limits.max_map_shrinkage)
+        head.map_means.mul_(kept)
+        head.map_opacities.mul_(kept)
+    for codes in trainer.layers.per_gaussian():
+        codes.lerp_(codes[trainer.neighbours].mean(1), limits.map_smoothing)
     torch.maximum(head.log_scales, trainer.scale_limits.log()[:, None], out=head.log_scales)
     head.log_scales.clamp_(max=math.log(limits.max_scale_m))
     torso.log_scales.clamp_(math.log(limits.min_scale_m), math.log(limits.max_torso_scale_m))
@@ -115,8 +122,8 @@ def relocate(trainer: Trainer) -> None:
             tensor = getattr(head, field.name)
             tensor[dead] = tensor[source]
         head.means[dead] += jitter
-        for name in COPIED_ALONG:
-            getattr(trainer, name)[dead] = getattr(trainer, name)[source]
+        for tensor in (*(getattr(trainer, name) for name in COPIED_ALONG), *trainer.layers.per_gaussian()):
+            tensor[dead] = tensor[source]
         head.log_scales[source] -= 0.2
         head.log_scales[dead] = head.log_scales[source]
         logits = torch.logit(new_opacity)

@@ -25,7 +25,7 @@ from cuda_ext.rig_types import RigPose
 
 BETAS, EPS = (0.9, 0.99), 1e-15
 LEARNED = (*(f"head.{name}" for name in HEAD_LEARNED), *(f"torso.{name}" for name in TORSO_LEARNED))
-"""Tensors of `Layers` that a step moves."""
+"""Tensors of all `Layers` that a step moves."""
 
 Moments = dict[str, tuple[Tensor, Tensor]]
 """Adam's first and second moments per learned tensor."""
@@ -49,10 +49,15 @@ class Step(Protocol):
         ...
 
 
+def learned(layers: Layers) -> list[str]:
+    """Names of the tensors that a step moves: those above, and a field's parameters."""
+    return [*LEARNED, *(name for name in layers.tensors() if name.startswith("field."))]
+
+
 def no_moments(layers: Layers) -> Moments:
     """The memory of an optimiser that has not seen anything."""
-    tensors = layers.tensors()
-    return {name: (torch.zeros_like(tensors[name]), torch.zeros_like(tensors[name])) for name in LEARNED}
+    tensors = {name: t.detach() for name, t in layers.tensors().items()}
+    return {name: (torch.zeros_like(tensors[name]), torch.zeros_like(tensors[name])) for name in learned(layers)}
 
 
 class NativeStep:
@@ -94,9 +99,10 @@ class TorchStep:
         self._head, self._neutral = head, neutral
         self._layers, self._prepared, self._camera = layers, prepared, camera
         tensors = layers.tensors()
-        groups = [{"params": [tensors[name].requires_grad_(True)], "lr": 0.0} for name in LEARNED]
+        self._names = learned(layers)
+        groups = [{"params": [tensors[name].requires_grad_(True)], "lr": 0.0} for name in self._names]
         self._optimizer = torch.optim.Adam(groups, betas=BETAS, eps=EPS, fused=True)
-        for name in LEARNED:
+        for name in self._names:
             first, second = moments[name]
             state = {"step": torch.tensor(0.0), "exp_avg": first, "exp_avg_sq": second}
             self._optimizer.state[tensors[name]] = state
@@ -110,7 +116,7 @@ class TorchStep:
         gaussians.means.retain_grad()
         loss, error = self._loss(gaussians, target)
         loss.backward()
-        for group, name in zip(self._optimizer.param_groups, LEARNED, strict=True):
+        for group, name in zip(self._optimizer.param_groups, self._names, strict=True):
             group["lr"] = rates[name]
             self._optimizer.state[group["params"][0]]["step"].fill_(count - 1)
         self._optimizer.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor
 
 from avatar.driving import PreparedMotion
 from avatar.evaluation.metrics import psnr, psnr_of
+from avatar.fields.presets import preset_named
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split
 from avatar.fitting.occlusion import covered_pixels
 from avatar.fitting.refine import MotionRefiner
 from avatar.fitting.stages import COPIED_ALONG, STAGES, stage_at
-from avatar.fitting.steps import LEARNED, NativeStep, Step, no_moments
+from avatar.fitting.steps import NativeStep, Step, TorchStep, learned, no_moments
+from avatar.head.model import REGIONS, region_of_faces
 from avatar.layers import Layers
 from avatar.model import Avatar
 from avatar.renderer import render
@@ -33,6 +35,8 @@ FIRST_VALIDATION, VALIDATION_GROWTH = 100, 1.15
 MAX_VALIDATION_FRAMES = 12
 FACING_FRAMES, FACING_RANGE = 24, (0.35, 0.7)
 """Mean cosine to the camera below which a surface is seen too flatly to learn its colour, and above which it is not."""
+HEARING_RANGE_M = (0.025, 0.045)
+"""Distance from the middle of the lips up to which speech moves skin fully, and from which on not at all."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
 PER_GAUSSIAN = (*COPIED_ALONG, "neighbours", "gradient_sum")
 """State of the head layer beside its tensors."""
@@ -59,14 +63,17 @@ class Trainer:
         frames: FrameStore,
         split: Split,
         config: FitConfig,
-        step: Callable[..., Step] = NativeStep,
+        step: Callable[..., Step] | None = None,
     ) -> None:
         self.avatar, self.prepared, self.frames, self.split, self.config = avatar, prepared, frames, split, config
         self.plate = torch.from_numpy(frames.scaled(avatar.background)).float() / 255
-        self._step_kind = step
+        self._step_kind = step or (TorchStep if avatar.layers.field else NativeStep)
         self.layers = avatar.layers.copy()
         self.average = self.layers.copy()
-        self.refiner = MotionRefiner(len(prepared), config.rates)
+        self.preset = preset_named(config.field)
+        rates = config.rates if self.preset.mesh_follows else replace(config.rates, motion_expression=0.0)
+        self.refiner = MotionRefiner(len(prepared), rates)
+        self.learned = learned(self.layers)
         self.generator = torch.Generator().manual_seed(config.seed)
         self._set_limits()
         self.gradient_sum = torch.zeros(len(self.layers.head.means))
@@ -92,6 +99,7 @@ class Trainer:
         self.color_anchors = self.layers.head.colors.detach().clone()
         self.color_pulls = limits.color_pull + (limits.side_color_pull - limits.color_pull) * self._turned_away()
         self.color_pulls[n_surface:] = limits.hair_color_pull
+        self.hears = self._near_mouth()
         self.torso_neighbours = nearest(self._first_points()[len(offsets) :])
         self.find_neighbours()
 
@@ -105,6 +113,15 @@ class Trainer:
         low, high = FACING_RANGE
         mean = torch.stack(shown).clamp(min=0).mean(0)[self.layers.head.triangles.long()]
         return 1 - ((mean - low) / (high - low)).clamp(0, 1)
+
+    def _near_mouth(self) -> Float[Tensor, " n"]:
+        """How much of what is heard reaches a head Gaussian's maps: all at the lips, nothing far from them."""
+        head = self.avatar.head
+        lips = torch.from_numpy(region_of_faces(head)) == REGIONS.index("lips")
+        points = self._first_points()[: len(self.layers.head.means)]
+        middle = points[lips[self.layers.head.triangles.long()]].mean(0)
+        full, none = HEARING_RANGE_M
+        return ((none - (points - middle).norm(dim=1)) / (none - full)).clamp(0, 1)
 
     @torch.no_grad()
     def find_neighbours(self) -> None:
@@ -141,14 +158,19 @@ class Trainer:
             self.avatar.head, self.avatar.neutral, self.layers, self.moments, self.prepared, self.frames.camera
         )
 
-    def _rates(self, train_maps: bool) -> dict[str, float]:
-        """Step size per learned tensor."""
-        r, decay = self.config.rates, self.decay
+    def _rates(self, deform: bool) -> dict[str, float]:
+        """Step size per learned tensor; `deform`: maps and field learn too."""
+        r, decay, maps = self.config.rates, self.decay, deform and self.preset.maps
         special = {"torso.means": r.torso_means, "torso.map_means": r.torso_map}
-        if not train_maps:
+        if not maps:
             special |= {"head.map_means": 0.0, "head.map_opacities": 0.0}
-        names = {name: name.split(".")[1] for name in LEARNED}
-        return {n: decay * (special[n] if n in special else getattr(r, field)) for n, field in names.items()}
+
+        def rate(name: str) -> float:
+            if name.startswith("field."):
+                return deform * (r.field_table if name.endswith(("table", "codes")) else r.field)
+            return special[name] if name in special else getattr(r, name.split(".")[1])
+
+        return {name: decay * rate(name) for name in self.learned}
 
     def train_step(self) -> None:
         """One step on one training frame."""
@@ -157,7 +179,7 @@ class Trainer:
         stage = stage_at(self.share, self.step)
         target = self._target(index, stage.skip_covered)
         outcome = self._step.run(
-            index, target, self.refiner.delta[index], self._rates(stage.train_maps), self.step + 1, self.gradient_sum,
+            index, target, self.refiner.delta[index], self._rates(stage.deform), self.step + 1, self.gradient_sum,
             want_delta_gradient=stage.refine_motion,
         )  # fmt: skip
         if outcome.delta_gradient is not None:
@@ -213,12 +235,12 @@ class Trainer:
         decay = min(AVERAGE_DECAY, self.step / (self.step + 10 * AVERAGE_EVERY))
         for name, averaged in self.average.tensors().items():
             source = self.layers.tensors()[name]
-            averaged.lerp_(source, 1 - decay) if name in LEARNED else averaged.copy_(source)
+            averaged.lerp_(source, 1 - decay) if name in self.learned else averaged.copy_(source)
 
     def forget_moments(self, prefix: str, rows: Tensor) -> None:
         """Zero the optimiser's memory of Gaussians that now stand elsewhere; the average follows at once."""
         layers, averaged = self.layers.tensors(), self.average.tensors()
-        for name in LEARNED:
+        for name in self.learned:
             if name.startswith(prefix):
                 averaged[name][rows] = layers[name].detach()[rows]
                 for moment in self.moments[name]:
@@ -236,19 +258,19 @@ class Trainer:
         Before, at high rates, a state that suits the slice is mostly luck, and later ones do better elsewhere.
         """
         self._next_validation = int(self.step * VALIDATION_GROWTH) + 1
-        score = self.validate()
+        score = self.score(self.average)
         settled = stage_at(self.share, self.step) is STAGES[-1]
         if self.best is None or not self.best.settled or score >= self.best.psnr:
             self.best = Best(score, self.step, settled, self.average.copy().tensors())
 
     @torch.no_grad()
-    def validate(self) -> float:
-        """Mean PSNR of the averaged weights over the validation slice, tracker poses, full frame."""
+    def score(self, layers: Layers) -> float:
+        """Mean PSNR over the validation slice, tracker poses, full frame."""
         slice_ = self.split.validation if len(self.split.validation) else self.split.train[-1:]
         chosen = slice_[np.linspace(0, len(slice_) - 1, min(len(slice_), MAX_VALIDATION_FRAMES)).astype(int)]
         scores = []
         for index in chosen.tolist():
-            scores.append(psnr(self._image(self.average, index).clamp(0, 1), self.frames[index][0]))
+            scores.append(psnr(self._image(layers, index).clamp(0, 1), self.frames[index][0]))
         return float(np.mean(scores))
 
     # -- checkpoint ---------------------------------------------------------------------------------------------------
@@ -267,6 +289,7 @@ class Trainer:
         tensors |= {"generator": self.generator.get_state(), "queue": torch.tensor(self._queue, dtype=torch.int64)}
         numbers = {name: getattr(self, name) for name in ("step", "seconds", "train_psnr", "loss", "_next_validation")}
         best = {name: getattr(self.best, name) for name in ("psnr", "step", "settled")} if self.best else None
+        tensors = {name: tensor.detach() for name, tensor in tensors.items()}
         return tensors, {"numbers": numbers, "best": best}
 
     def restore(self, tensors: dict[str, Tensor], metadata: dict) -> None:
@@ -275,15 +298,16 @@ class Trainer:
         def under(prefix: str) -> dict[str, Tensor]:
             return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.layers, self.average = Layers.from_tensors(under("layers.")), Layers.from_tensors(under("average."))
+        field = self.layers.field
+        self.layers, self.average = (Layers.from_tensors(under(name), field) for name in ("layers.", "average."))
         self.refiner.restore(under("refiner."))
         first, second = (under(f"adam.{moment}.") for moment in MOMENTS)
-        self.moments = {name: (first[name], second[name]) for name in LEARNED}
+        self.moments = {name: (first[name], second[name]) for name in self.learned}
         self._make_step()
         for name in PER_GAUSSIAN:
             setattr(self, name, tensors[name])
         if rough := under("rough."):
-            self._rough = Layers.from_tensors(rough)
+            self._rough = Layers.from_tensors(rough, field)
         self.generator.set_state(tensors["generator"])
         self._queue = tensors["queue"].tolist()
         for name, value in metadata["numbers"].items():
