@@ -103,8 +103,9 @@ class TrackConfig:
     """Weight of the bridge of the nose and the forehead, which expressions move least."""
     identity_weight: float = 0.5
     """Strength of the identity's unit normal prior per frame of the joint solve."""
-    expression_sd: float = 0.2
-    """How far expressions may be from the detector's scores."""
+    expression_sd: float = 0.1
+    """How far expressions may be from the detector's scores. Those know gaze and lips better than landmarks do: with
+    more freedom both move away from the truth of synthetic subjects, and held-out frames of real clips gain nothing."""
     gaze_apart_sd: float = 0.05
     """How far the eyes may look apart from each other, sideways and upwards (1 is 25 degrees): they move together."""
     expression_bounds: tuple[float, float] = (-0.1, 1.2)
