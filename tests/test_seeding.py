@@ -175,3 +175,18 @@ def test_an_uncovered_face_is_left_alone():
     face, landmarks = face_and_landmarks()
     noisy = face + np.random.default_rng(0).normal(0, 0.02, face.shape)
     assert not covered_pixels(face, noisy, PERSON, landmarks).any()
+
+
+def test_a_body_is_round():
+    """It comes forward from its outline, not where the picture cuts it off."""
+    from avatar.fitting.body import HALF_DEPTH_M, body_depth
+    from avatar.types import Camera
+
+    camera = Camera(128, 96, 250.0, 250.0, 64.0, 48.0)
+    rows, columns = np.mgrid[:96, :128]
+    person = (rows > 20) & (np.abs(columns - 64) < 50)
+    depth = body_depth(person, camera, 0.8)
+    middle, side, top = depth[70, 64], depth[70, 16], depth[23, 64]
+    assert depth[95, 64] == pytest.approx(middle, abs=1e-3)
+    assert 0.4 * HALF_DEPTH_M < side - middle < HALF_DEPTH_M and top - middle == pytest.approx(side - middle, abs=0.02)
+    assert np.abs(np.diff(depth[70, 16:112])).max() < 0.01, "neighbours lie side by side"

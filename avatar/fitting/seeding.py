@@ -10,6 +10,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from avatar.driving import DrivingSpace, motion_params
+from avatar.fitting.body import body_depth
 from avatar.fitting.colors import clearest_first, median_colors
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore
@@ -17,7 +18,7 @@ from avatar.head.landmarks import OUTER_EYE_CORNERS
 from avatar.head.model import REGIONS, HeadModel, region_of_faces
 from avatar.layers import HeadLayer, Layers, TorsoLayer
 from avatar.rig import facing, head_silhouette, posed_vertices
-from avatar.types import TORSO_BEHIND_HEAD_M, Motion
+from avatar.types import Motion
 
 REGION_DENSITY = {
     "skin": 0.5, "face": 3.0, "lips": 8.0, "inner_mouth": 3.0, "teeth": 4.0, "tongue": 2.0,
@@ -73,7 +74,7 @@ class Seeder:
         self.rows = np.arange(self.camera.height)[:, None]
         self.chin_row, self.eye_row = float(np.nanmax(rows)), float(np.mean(rows[list(OUTER_EYE_CORNERS)]))
         self.cheek_row = (self.eye_row + self.chin_row) / 2
-        mask = frames.rgba(self.reference)[..., 3] > 127
+        mask = self.person = frames.rgba(self.reference)[..., 3] > 127
         self.hair = self._hair_pixels(mask)
         below = (self.rows > self.chin_row - 0.05 * self.camera.height) | (
             ~self.silhouette & (self.rows > self.cheek_row)
@@ -217,8 +218,10 @@ class Seeder:
         pixels = np.argwhere(self.torso)
         if len(pixels) < 10:  # a face that fills the frame: a few Gaussians at the lower edge do no harm
             pixels = np.argwhere((self.rows >= self.camera.height - 2) & np.ones_like(self.torso))
-        depth = float(self.vertices[:, 2].median()) + TORSO_BEHIND_HEAD_M + self.rng.uniform(-0.005, 0.005, n)
-        points = self._unproject(pixels[self.rng.integers(0, len(pixels), n)], depth)
+        chosen = pixels[self.rng.integers(0, len(pixels), n)]
+        middle = float(self.vertices[:, 2].median())
+        depth = body_depth(self.person, self.camera, middle)[tuple(chosen.T)] + self.rng.uniform(-0.005, 0.005, n)
+        points = self._unproject(chosen, depth)
         torso = torch.as_tensor(self.motion.torso)
         means = TorsoLayer.at_rest(torch.from_numpy(points).float(), torso[self.reference])
         sigma = self._pixel_sigma(len(pixels), n, depth)
