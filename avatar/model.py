@@ -125,12 +125,14 @@ class Avatar:
         self, prepared: PreparedMotion, index: int, camera: Camera, background: Background = "plate"
     ) -> UInt8[np.ndarray, "h w 3"]:
         """One frame from any camera, as an 8-bit RGB picture: `render_frame`, but all in one native call."""
-        return self._player.frame(prepared, index, camera, background)
+        return self.frames(prepared, index, [camera], background)[0]
 
     def frames(
         self, prepared: PreparedMotion, index: int, cameras: Sequence[Camera], background: Background = "plate"
     ) -> list[UInt8[np.ndarray, "h w 3"]]:
         """One frame from several cameras of one size and model, posed once: see `Player.frames`."""
+        if self.layers.field:  # not baked: no player takes it
+            return [to_uint8(self.render_frame(prepared, index, camera, background).rgb) for camera in cameras]
         return self._player.frames(prepared, index, cameras, background)
 
     @cached_property

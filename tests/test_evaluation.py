@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from avatar.errors import BadInput
-from avatar.evaluation.metrics import correlation, psnr, slope, ssim
+from avatar.evaluation.metrics import correlation, jitter, lag_frames, psnr, slope, ssim
 from avatar.evaluation.protocol import Evaluator, aperture
 from avatar.evaluation.report import write_report
 from avatar.head.landmarks import LIP_MIDDLES, OUTER_EYE_CORNERS
@@ -89,3 +89,17 @@ def test_another_capture_is_refused(tiny_avatar, capture):
 
     with pytest.raises(BadInput, match="not the capture"):
         Evaluator(tiny_avatar, SyntheticCapture(40, (64, 64)), lambda rgb: None)
+
+
+def test_trembling_and_lag_are_measured():
+    t = np.arange(60) / 25
+    smooth = np.stack([np.sin(3 * t), np.cos(3 * t)], -1)[:, None].repeat(5, 1)
+    shaken = smooth + np.random.default_rng(0).normal(0, 0.01, smooth.shape)
+    assert jitter(shaken) > 5 * jitter(smooth) > 0
+    lost = shaken.copy()
+    lost[20] = np.nan
+    assert jitter(lost) == pytest.approx(jitter(shaken), rel=0.2)
+    assert np.isnan(jitter(smooth[:3]))
+    opening = np.abs(np.sin(5 * t)) + 0.2 * np.sin(11 * t)
+    assert [lag_frames(opening, np.roll(opening, shift)) for shift in (-3, 0, 2)] == [-3, 0, 2]
+    assert lag_frames(opening, 0 * opening) == 0

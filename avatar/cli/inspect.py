@@ -45,13 +45,15 @@ class Doctor(Common):
 
 @dataclass(frozen=True)
 class Bench(Common):
-    """Measure this machine (kernels; each row with its rival's ratio from the same run) or the tracker (studio).
+    """Measure this machine (kernels; each row with its rival's ratio from the same run), the tracker (studio), or all
+    designs of what moves the Gaussians, fitted to the same clips (fields).
 
     Example: visavis bench kernels
+    Example: visavis bench fields --subjects speaking --fields visavis,linear --minutes 1 --keep out/fields
     Example: visavis bench studio --seeds 0,1,2 --seconds 8
     """
 
-    what: tyro.conf.Positional[Literal["kernels", "studio"]] = "kernels"
+    what: tyro.conf.Positional[Literal["kernels", "studio", "fields"]] = "kernels"
 
     case: tuple[str, ...] = ()
     """Only these cases, by name."""
@@ -63,13 +65,35 @@ class Bench(Common):
     """Synthetic subjects of `studio`; develop on seeds below 100 only."""
 
     seconds: float = 8.0
-    """Length of their clips."""
+    """Length of their clips, and of those of `fields`."""
 
     keep: Path | None = None
-    """Folder in which their recordings stay for the next run."""
+    """Folder in which recordings stay for the next run; of `fields` also captures, avatars and contact sheets."""
+
+    subjects: str = "pexels,speaking,studio:1000"
+    """Clips of `fields`: sample clips, or studio:SEED."""
+
+    fields: str = ""
+    """Designs to compare, see `visavis fit --help`; all if not given."""
+
+    minutes: float = 2.0
+    """Budget of each fit of `fields`."""
+
+    long_side: int = 256
+    """Resolution that they fit, pixels; they are compared at 256."""
 
     def run(self) -> dict:
-        return self._kernels() if self.what == "kernels" else self._studio()
+        return {"kernels": self._kernels, "studio": self._studio, "fields": self._fields}[self.what]()
+
+    def _fields(self) -> dict:
+        from avatar.fields.presets import PRESETS
+        from preprocess.studio.field_bench import run
+
+        fields = [name for name in self.fields.split(",") if name] or list(PRESETS)
+        return run(
+            self.subjects.split(","), fields, minutes=self.minutes, seconds=self.seconds, long_side=self.long_side,
+            keep=self.keep,
+        )  # fmt: skip
 
     def _studio(self) -> dict:
         from preprocess.studio.bench import run

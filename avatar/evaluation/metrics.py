@@ -40,3 +40,16 @@ def slope(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
     """Least-squares slope of b over a: 1 means the same amplitude."""
     centred = a - a.mean()
     return float(centred @ (b - b.mean()) / max(float(centred @ centred), 1e-12))
+
+
+def jitter(points: Float[np.ndarray, "t n 2"]) -> float:
+    """Mean length of the third difference along time; frames with NaN and their neighbours are left out."""
+    third = np.linalg.norm(np.diff(points, 3, axis=0), axis=-1).mean(-1)
+    known = np.isfinite(third)
+    return float(third[known].mean()) if known.any() else float("nan")
+
+
+def lag_frames(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], most: int = 6) -> int:
+    """By how many frames b comes later than a, by the best correlation."""
+    ends = {s: (a[: len(a) - s], b[s:]) if s >= 0 else (a[-s:], b[:s]) for s in range(-most, most + 1)}
+    return max(ends, key=lambda s: (round(correlation(*ends[s]), 6), -abs(s)))

@@ -20,10 +20,13 @@ from torch import Tensor
 
 from avatar.driving import PreparedMotion, perturb
 from avatar.errors import BadInput
-from avatar.evaluation.metrics import correlation, psnr, slope, ssim
+from avatar.evaluation.metrics import correlation, jitter, lag_frames, psnr, slope, ssim
 from avatar.fitting.frames import FrameStore
 from avatar.head.landmarks import LIP_MIDDLES, OUTER_EYE_CORNERS
 from avatar.model import Avatar, to_uint8
+from avatar.motion.audio import load_audio
+from avatar.motion.features import features
+from avatar.motion.prosody import prosody
 from avatar.progress import progress
 from avatar.renderer import render
 from avatar.rig import head_silhouette, posed_vertices
@@ -37,6 +40,9 @@ DETECT_SCALE = 2
 """Truth and render are enlarged alike before detection: the detector wants faces of 100 px and more."""
 HEAD_MARGIN = 2 / 256
 """The head mask is grown by this share of the long side, so that the outline counts too."""
+NO_FACE = np.full((478, 2), np.nan)
+LEAST_SILENT_FRAMES = 10
+"""Of silence and of speech: with fewer, the energies of lip motion in both are not compared."""
 REFINE_STEPS, REFINE_FRAMES, REFINE_RATES = 25, 16, (1e-3, 4e-4)
 
 
@@ -48,6 +54,8 @@ class Mode:
     ssim: list[float] = field(default_factory=list)
     landmark_px: list[float] = field(default_factory=list)
     aperture: list[float] = field(default_factory=list)
+    points: list[np.ndarray] = field(default_factory=list)
+    """Landmarks of each picture, NaN where no face was found."""
 
     def summary(self) -> dict[str, float]:
         """Means over the frames where a value exists; landmark distance in pixels at 256 px long side."""
@@ -95,7 +103,7 @@ class Evaluator:
         """Score all test frames."""
         names = ("full", "head", "paste_back", "mean_frame", "nearest_frame")
         modes = {name: Mode() for name in names}
-        truth_aperture, kept = [], []
+        truth_aperture, truth_points, kept = [], [], []
         keep = set(np.array(self.test)[np.linspace(0, len(self.test) - 1, samples).astype(int)].tolist())
         mean_frame = self._mean_frame()
         with progress("evaluate", len(self.test)) as bar:
@@ -105,6 +113,7 @@ class Evaluator:
                 head = torch.from_numpy(self._head_mask(index))
                 landmarks = self._landmarks(truth)
                 truth_aperture.append(aperture(landmarks))
+                truth_points.append(NO_FACE if landmarks is None else landmarks)
                 self._score(modes["full"], image, truth, landmarks)
                 self._score_head(modes["head"], image, truth, landmarks, head)
                 pasted = torch.where(head[..., None], image, truth)
@@ -116,7 +125,12 @@ class Evaluator:
                     kept.append((index, to_uint8(truth), to_uint8(image)))
                 bar.update(done + 1, f"PSNR {np.mean(modes['full'].psnr):.2f}")
         summary = self._summary(modes, np.array(truth_aperture))
+        summary["full"] |= self._movement(modes["full"], np.array(truth_aperture), np.stack(truth_points))
         return Evaluation(summary, modes, np.array(truth_aperture), self.test, kept)
+
+    def psnr(self) -> float:
+        """Mean PSNR of the full render alone."""
+        return float(np.mean([psnr(self._render(i), self.frames[i][0]) for i in self.test]))
 
     # -- pictures -----------------------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -172,6 +186,7 @@ class Evaluator:
     def _score_landmarks(self, mode: Mode, image: Tensor, truth_landmarks: np.ndarray | None) -> None:
         found = self._landmarks(image)
         mode.aperture.append(aperture(found))
+        mode.points.append(NO_FACE if found is None else found)
         distance = np.nan
         if found is not None and truth_landmarks is not None:
             distance = float(np.linalg.norm(found - truth_landmarks, axis=1).mean()) * self.px
@@ -226,6 +241,24 @@ class Evaluator:
             "refined": self.refined(),
             "rivals": {name: modes[name].summary() for name in ("mean_frame", "nearest_frame")},
         }
+
+    def _movement(self, mode: Mode, truth: Float[np.ndarray, " n"], points: Float[np.ndarray, "n 478 2"]) -> dict:
+        """How the render moves beside the video: trembling, delay of the lips, lips in silence."""
+        rendered = np.array(mode.aperture)
+        both = np.isfinite(truth) & np.isfinite(rendered)
+        found = {"lag_frames": lag_frames(truth[both], rendered[both])}
+        trembling = jitter(np.stack(mode.points)) / max(jitter(points), 1e-9)
+        found |= {"jitter_ratio": round(trembling, 4)} if np.isfinite(trembling) else {}
+        if self.capture.audio_path is None:
+            return found
+        voice = prosody(features(load_audio(self.capture.audio_path)))
+        seconds = self.capture.motion.timestamps_seconds[self.test]
+        speaking = np.interp(seconds, voice.timestamps_seconds, voice.speaking.astype(float))[1:]
+        motion = np.square(np.diff(rendered))
+        quiet, loud = (motion[where & np.isfinite(motion)] for where in (speaking == 0, speaking == 1))
+        if min(len(quiet), len(loud)) < LEAST_SILENT_FRAMES:
+            return found
+        return found | {"silence_motion": round(float(quiet.mean() / max(loud.mean(), 1e-12)), 4)}
 
 
 def aperture(landmarks: Float[np.ndarray, "478 2"] | None) -> float:

@@ -87,13 +87,13 @@ def _rounded(row: dict[str, float]) -> dict[str, float | None]:
 def _scored(
     home: Path, temporary: Path, seed: int, seconds: float, config: PreprocessConfig
 ) -> tuple[Score, dict[str, float]]:
-    studio = _recorded(home / f"seed-{seed}", StudioConfig(seconds=seconds, seed=seed))
+    studio = recorded(home / f"seed-{seed}", StudioConfig(seconds=seconds, seed=seed))
     note(f"tracking subject {seed} ...")
     capture = track(studio.video_path, temporary / f"seed-{seed}.capture", config=config, overwrite=True)
     return compare(capture, studio), layer_scores(capture, studio)
 
 
-def _recorded(path: Path, config: StudioConfig) -> StudioFolder:
+def recorded(path: Path, config: StudioConfig) -> StudioFolder:
     """A recording of this very configuration, found or made."""
     try:
         studio = StudioFolder.load(path)
