@@ -60,7 +60,7 @@ class PhotometricConfig:
 
     rounds: int = 2
     """How often looks are learned and frames moved to agree with them; 0 leaves the pass out."""
-    steps: int = 4
+    steps: int = 3
     points: int = 3000
     """On the face's surface."""
     independent_points: float = 80.0
