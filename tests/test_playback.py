@@ -87,14 +87,14 @@ def test_every_camera_has_its_own_plate(tiny_avatar):
             assert all(room is other or np.abs(room.astype(int) - other).max() > 50 for other in rooms)
 
 
-@pytest.mark.parametrize(("maps", "bytes_each", "levels", "rms"), [("half", 2, 2, 0.03), ("int8", 1, 5, 0.1)])
+@pytest.mark.parametrize(("maps", "bytes_each", "levels", "rms"), [("half", 2, 1, 0.03), ("int8", 1, 3, 0.1)])
 def test_packed_maps_play_nearly_the_same(tiny_avatar, player, maps, bytes_each, levels, rms):
     small = load_player(tiny_avatar.path, maps)
     driven, errors = player.prepare(player.own_motion), []
     for index in range(0, len(player.own_motion), 8):
         exact, got = player.frame(driven, index).astype(float), small.frame(driven, index)
         errors.append(np.abs(got - exact))
-    assert np.max(errors) <= levels
+    assert np.mean(np.stack(errors) > levels) < 1e-4 and np.max(errors) <= 3 * levels
     assert np.sqrt(np.mean(np.square(errors))) < rms
     maps_size = sum(m.nbytes for m in (player._head.map_means, player._head.map_opacities, player._torso.map_means))
     assert small._packed.nbytes < maps_size * (bytes_each + 1) / 4
