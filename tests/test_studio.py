@@ -39,6 +39,7 @@ from preprocess.studio.atlas import LABELS
 from preprocess.studio.bench import run
 from preprocess.studio.filming import yaw_of
 from preprocess.studio.measures import lid_closure
+from preprocess.studio.occlusion import openness
 from preprocess.studio.person import make_person
 from preprocess.studio.phones import Phone, articulation
 from preprocess.studio.speech import _flite_phones, make_speech
@@ -115,6 +116,19 @@ def test_landmarks_are_where_the_detector_sees_them(studio):
             error = np.linalg.norm(found.landmarks_px / 2.4 - studio.tracks["landmarks_px"][index], axis=1)
             iod = np.linalg.norm(np.subtract(*studio.tracks["landmarks_px"][index][[33, 263]]))
             assert np.median(error) < 0.06 * iod
+
+
+def test_light_does_not_reach_into_hollows():
+    import trimesh
+
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=0.1)
+    points, faces, normals = np.array(ball.vertices), np.array(ball.faces), np.array(ball.vertices) / 0.1
+    assert openness(points, faces, normals).min() > 0.97
+    shade = trimesh.creation.box((0.4, 0.02, 0.4), transform=trimesh.transformations.translation_matrix([0, 0.13, 0]))
+    both = np.concatenate([points, shade.vertices]), np.concatenate([faces, shade.faces + len(points)])
+    left = openness(*both, np.concatenate([normals, np.array(shade.vertex_normals)]))
+    top, bottom = points[:, 1].argmax(), points[:, 1].argmin()
+    assert left[top] < 0.15 and left[bottom] > 0.97
 
 
 def test_other_cameras_see_the_same_moment(studio):

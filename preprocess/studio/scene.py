@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float, UInt8
 
 from avatar.head.linear import LinearHead
-from avatar.head.model import REGIONS, LandmarkTable
+from avatar.head.model import REGIONS, LandmarkTable, landmarks_on
 from avatar.rig import posed_vertices
 from avatar.types import Camera, HeadParams
 from preprocess.parts.raster import FAR_M, Buffers, rasterize_values
 from preprocess.studio.atlas import HEIGHT, WIDTH, Atlas
 from preprocess.studio.body import Shell, make_hair, make_torso
 from preprocess.studio.mapping import corner_texels
+from preprocess.studio.occlusion import openness
 from preprocess.studio.paint import paint
 from preprocess.studio.person import Person, make_person
 from preprocess.studio.room import Light, make_light, make_room
@@ -27,6 +28,16 @@ OFF_AXIS_BACKDROP = (128, 128, 128)
 """Further cameras see this colour: the room is a flat picture that only the first camera may look at."""
 _SHADE_RANGE = 2.0
 """The rasteriser interpolates values in [0, 1]: shades are halved on the way."""
+_DEPTH_OF_FOLDS = 1.5
+"""Power of the share of light that reaches a vertex: lamps get into folds and hollows even less than light from all
+around."""
+_COLLAR, _DARKEST = 0.5, 0.2
+"""Least light on the throat, and anywhere."""
+_INSIDE = ("inner_mouth", "teeth", "tongue", "eyes")
+"""Lit by how they lie now, not at rest."""
+_NOSTRILS = ((79, 166, 239, 238, 20, 60), (309, 392, 459, 458, 250, 290))
+_NOSTRIL_M = 0.0035
+"""Landmarks around each nostril, which the mesh has as a dent only, and its size."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +87,8 @@ class Scene:
         faces = [head.faces.numpy(), *(s.faces for s in shells)]
         self._corners = np.concatenate([f + o for f, o in zip(faces, offsets, strict=True)]).ravel()
         self._faces = np.arange(len(self._corners), dtype=np.int32).reshape(-1, 3)
-        self._normals = _incidence(self._corners.reshape(-1, 3), int(offsets[-1] + len(shells[-1].vertices)))
-        self._dimming = np.concatenate([_dimming(head), *(np.ones(len(s.vertices)) for s in shells)])
-        self._dimming[offsets[-1] :] = 0.6
+        self._incidence = _incidence(self._corners.reshape(-1, 3), int(offsets[-1] + len(shells[-1].vertices)))
+        self._dimming = self._dimmed(np.concatenate([self.person.neutral, *(s.vertices for s in shells)]))
 
     def pose(self, params: HeadParams, torso: Float[np.ndarray, "3"], rest: Float[np.ndarray, "4 4"]) -> Pose:
         """Vertices in the world.
@@ -119,11 +129,29 @@ class Scene:
 
     def _shade(self, points: np.ndarray, camera: Camera) -> Float[np.ndarray, " v"]:
         """Brightness per vertex: ambient from above, a key and a fill lamp, a little gloss."""
-        triangles = points[self._corners].reshape(-1, 3, 3)
-        normals = self._normals @ np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         eye = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
-        return self.light.shade(normals, points, eye) * self._dimming
+        return self.light.shade(self._normals_at(points), points, eye) * self._dimming
+
+    def _normals_at(self, points: np.ndarray) -> Float[np.ndarray, "v 3"]:
+        triangles = points[self._corners].reshape(-1, 3, 3)
+        normals = self._incidence @ np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+        return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+    def _dimmed(self, rest: Float[np.ndarray, "v 3"]) -> Float[np.ndarray, " v"]:
+        """What of the light their surroundings leave to the vertices, head and shells at rest."""
+        regions, faces = self.head.regions.numpy(), self._corners.reshape(-1, 3)
+        throat = len(rest) - len(self.throat.vertices)
+        shirt = throat - len(self.shirt.vertices)
+        # The throat lies within the neck, which it would hide; hair is a sheet with two sides, so without a normal.
+        left = openness(rest, faces[faces.max(1) < throat], self._normals_at(rest)) ** _DEPTH_OF_FOLDS
+        out = np.ones(len(rest))
+        out[: len(regions)] = _dimming(self.head, self.table)
+        inside = np.isin(regions, [REGIONS.index(name) for name in _INSIDE])
+        outside = np.concatenate([np.flatnonzero(~inside), np.arange(shirt, throat)])
+        out[outside] *= np.maximum(left, _DARKEST)[outside]
+        neck = np.append(np.flatnonzero(regions == REGIONS.index("neck")), np.arange(throat, len(rest)))
+        out[neck] = np.maximum(left[neck], _COLLAR)
+        return out
 
 
 def _moved(points: np.ndarray, T: np.ndarray) -> np.ndarray:
@@ -138,8 +166,8 @@ def _incidence(faces: np.ndarray, vertices: int) -> Any:
     return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (vertices, len(faces)))
 
 
-def _dimming(head: LinearHead) -> Float[np.ndarray, " v"]:
-    """What ambient light the surroundings take away, per vertex: a dark mouth, lidded eyeballs, a shaded throat."""
+def _dimming(head: LinearHead, table: LandmarkTable) -> Float[np.ndarray, " v"]:
+    """Light that reaches what moves or is not modelled, per vertex: a dark mouth, lidded eyeballs, nostrils."""
     regions, at = head.regions.numpy(), head.template.numpy()
     out = np.ones(len(at))
 
@@ -152,7 +180,10 @@ def _dimming(head: LinearHead) -> Float[np.ndarray, " v"]:
     eyes = region("eyes")
     above = at[eyes, 1] - head.joint_positions(head.template).numpy()[2, 1]
     out[eyes] = 0.92 - 0.45 * np.clip((above - 0.001) / 0.008, 0, 1)
-    out[region("neck")] = 0.78
+    landmarks = landmarks_on(at, head, table)
+    for nostril in _NOSTRILS:
+        away = ((at - landmarks[list(nostril)].mean(0)) ** 2).sum(1)
+        out *= 1 - 0.8 * np.exp(-away / _NOSTRIL_M**2)
     return out
 
 
