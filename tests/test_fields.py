@@ -199,3 +199,28 @@ def test_a_damaged_field_is_named(talking, tmp_path):
     assert load(avatar.path).path == avatar.path
     with pytest.raises(FormatMismatch, match=r"field\.safetensors does not hold this avatar's field"):
         load(avatar.path, exact=True)
+
+
+def test_face_and_mouth_learn_apart(talking):
+    """In the mouth's turn only what lies behind the lips learns, from the pixels between them; then they are fused."""
+    trainer = _make_trainer(talking, replace(CONFIG, field="talking_gaussian", steps=400))
+    apart, head = trainer.apart, trainer.layers.head
+    assert apart and apart.turn(3) == "mouth" and apart.turn(4) == "face"
+    inside, outside = apart.others("face", 0), apart.others("mouth", 0)
+    assert (inside ^ outside).all()
+    trainer.step = 60
+    surface = torch.arange(len(head.means)) < CONFIG.head_gaussians
+
+    def moved(names: tuple[str, ...], steps: int) -> dict[str, torch.Tensor]:
+        before = {name: getattr(head, name).detach().clone() for name in names}
+        for _ in range(steps):
+            trainer.train_step()
+        return {name: (getattr(head, name) - t).detach().abs().flatten(1).amax(1) for name, t in before.items()}
+
+    opening = apart.frame(0.0, trainer.generator)
+    assert opening in trainer.split.train
+    change = moved(("means",), 1)["means"]  # the step with number 60 is the mouth's
+    assert change[trainer.in_mouth].max() > 1e-5 and change[surface & ~trainer.in_mouth].max() < 1e-9
+    trainer.step = 390
+    change = moved(("means", "colors"), 3)
+    assert change["means"][surface].max() < 1e-9 < change["colors"].max()

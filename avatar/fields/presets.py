@@ -25,6 +25,8 @@ class Preset:
     network: str | None = None
     """Where the field's class is: module:name."""
     needs_speech: bool = False
+    apart: bool = False
+    """Face and inside of the mouth are learned apart, then fused, see `avatar.fitting.mouth`."""
 
     def build(self, sizes: Sizes) -> Field | None:
         """The field, newly made from torch's random numbers; None if there is no network."""
@@ -42,7 +44,7 @@ PRESETS: dict[str, Preset] = {
     "embedding": Preset(speech_rank=16, network="avatar.fields.embedding:EmbeddingField"),
     "hash_triplane": Preset(speech_rank=16, network="avatar.fields.hash_triplane:HashTriplaneField"),
     "talking_gaussian": Preset(
-        mesh_follows=False, speech_rank=16, needs_speech=True,
+        mesh_follows=False, speech_rank=16, needs_speech=True, apart=True,
         network="avatar.fields.talking_gaussian:TalkingGaussianField",
     ),
     "egstalker": Preset(

@@ -20,14 +20,16 @@ class Stage:
 
     name: str
     until: float
-    max_steps: float
-    deform: bool
+    max_steps: float = math.inf
+    deform: bool = True
     """Learn the head's linear maps and field; before, only one appearance on the tracked mesh."""
-    refine_motion: bool
+    refine_motion: bool = True
     """Let the tracked parameters of the training frames move."""
-    skip_covered: bool
+    skip_covered: bool = True
     """Pixels of the face that something covers teach nothing."""
-    relocate_every: int | None
+    apart: bool = False
+    """Designs that learn face and mouth apart do it here."""
+    relocate_every: int | None = None
     """Move dead Gaussians to where the error is, every so many steps."""
 
     def after_step(self, trainer: Trainer) -> None:
@@ -41,17 +43,15 @@ class Stage:
 
 
 STAGES = (
-    Stage("rough", 0.1, 150, deform=False, refine_motion=False, skip_covered=False, relocate_every=None),
-    Stage("grow", 0.7, math.inf, deform=True, refine_motion=True, skip_covered=True, relocate_every=400),
-    Stage("settle", 1.0, math.inf, deform=True, refine_motion=True, skip_covered=True, relocate_every=None),
+    Stage("rough", 0.1, 150, deform=False, refine_motion=False, skip_covered=False),
+    Stage("grow", 0.7, apart=True, relocate_every=400),
+    Stage("settle", 1.0),
 )
 CONSTRAIN_EVERY = 50
 DEAD_OPACITY = 0.03
 MAX_RELOCATED_SHARE = 0.1
 HELD = ("means", "quats", "log_scales", "opacity_logits", "map_opacities")
 """Of the core: it is not learned where it is and how dense."""
-COPIED_ALONG = ("offset_limits", "map_limits", "scale_limits", "color_anchors", "color_pulls", "hears")
-"""What a relocated Gaussian takes over from its new neighbour beside the layer's tensors."""
 
 
 def stage_at(share: float, step: int) -> Stage:
@@ -66,7 +66,7 @@ def stage_at(share: float, step: int) -> Stage:
 def pull_colors(trainer: Trainer) -> None:
     """Colours return to where they started, each part at its own pace (see `LimitConfig`)."""
     head, torso = trainer.layers.head, trainer.layers.torso
-    head.colors.lerp_(trainer.color_anchors, trainer.color_pulls[:, None])
+    head.colors.lerp_(trainer.leashes.color_anchors, trainer.leashes.color_pulls[:, None])
     torso_pull = trainer.config.limits.torso_color_pull * trainer.decay  # or the pattern fades as the rates do
     torso.colors.lerp_(trainer.avatar.layers.torso.colors, torso_pull)
 
@@ -84,21 +84,21 @@ def constrain(trainer: Trainer) -> None:
     """Leashes: offsets, linear maps and scales stay where the mesh can vouch for them."""
     limits, head, torso = trainer.config.limits, trainer.layers.head, trainer.layers.torso
     norm = head.means.norm(dim=1).clamp(min=1e-9)
-    head.means.mul_((trainer.offset_limits / norm).clamp(max=1)[:, None])
+    head.means.mul_((trainer.leashes.offset_limits / norm).clamp(max=1)[:, None])
     norm = head.map_means.flatten(1).norm(dim=1).clamp(min=1e-9)
-    head.map_means.mul_((trainer.map_limits / norm).clamp(max=1)[:, None, None])
-    torso.map_means.lerp_(torso.map_means[trainer.torso_neighbours].mean(1), limits.map_smoothing)
+    head.map_means.mul_((trainer.leashes.map_limits / norm).clamp(max=1)[:, None, None])
+    torso.map_means.lerp_(torso.map_means[trainer.leashes.torso_neighbours].mean(1), limits.map_smoothing)
     heard = trainer.avatar.driving.speech_columns
-    head.map_means[..., heard] *= trainer.hears[:, None, None]
-    head.map_opacities[..., heard] *= trainer.hears[:, None]
+    head.map_means[..., heard] *= trainer.leashes.hears[:, None, None]
+    head.map_opacities[..., heard] *= trainer.leashes.hears[:, None]
     if trainer.preset.held:
-        head.map_means.lerp_(head.map_means[trainer.neighbours].mean(1), limits.map_smoothing)
+        head.map_means.lerp_(head.map_means[trainer.leashes.neighbours].mean(1), limits.map_smoothing)
         kept = 1 - min(limits.map_prior_frames / len(trainer.split.train), limits.max_map_shrinkage)
         head.map_means.mul_(kept)
         head.map_opacities.mul_(kept)
     for codes in trainer.layers.per_gaussian():
-        codes.lerp_(codes[trainer.neighbours].mean(1), limits.map_smoothing)
-    torch.maximum(head.log_scales, trainer.scale_limits.log()[:, None], out=head.log_scales)
+        codes.lerp_(codes[trainer.leashes.neighbours].mean(1), limits.map_smoothing)
+    torch.maximum(head.log_scales, trainer.leashes.scale_limits.log()[:, None], out=head.log_scales)
     head.log_scales.clamp_(max=math.log(limits.max_scale_m))
     torso.log_scales.clamp_(math.log(limits.min_scale_m), math.log(limits.max_torso_scale_m))
 
@@ -122,8 +122,9 @@ def relocate(trainer: Trainer) -> None:
             tensor = getattr(head, field.name)
             tensor[dead] = tensor[source]
         head.means[dead] += jitter
-        for tensor in (*(getattr(trainer, name) for name in COPIED_ALONG), *trainer.layers.per_gaussian()):
+        for tensor in trainer.layers.per_gaussian():
             tensor[dead] = tensor[source]
+        trainer.leashes.move(dead, source)
         head.log_scales[source] -= 0.2
         head.log_scales[dead] = head.log_scales[source]
         logits = torch.logit(new_opacity)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from avatar.driving import PreparedMotion, perturb
@@ -44,8 +44,13 @@ class Step(Protocol):
         gradient_norms: Float[Tensor, " n"],
         *,
         want_delta_gradient: bool,
+        shown: Bool[Tensor, " n"] | None = None,
     ) -> ops.FitOutcome:
-        """See `cuda_ext.ops.FitStep.run`; `rates` by name of the tensor."""
+        """See `cuda_ext.ops.FitStep.run`; `rates` by name of the tensor.
+
+        Args:
+            shown: Gaussians of the head that are there; None: all, as always in `NativeStep`.
+        """
         ...
 
 
@@ -81,8 +86,11 @@ class NativeStep:
         pairs = [[moments[name] for name in LEARNED if name.startswith(part)] for part in ("head.", "torso.")]
         self._moments = ops.AdamMoments(*(tuple(pair[i] for pair in part) for part in pairs for i in range(2)))
 
-    def run(self, index, target, delta, rates, count, gradient_norms, *, want_delta_gradient) -> ops.FitOutcome:
+    def run(
+        self, index, target, delta, rates, count, gradient_norms, *, want_delta_gradient, shown=None
+    ) -> ops.FitOutcome:
         """See `Step.run`."""
+        assert shown is None, "the native step draws all Gaussians"
         return self._step.run(
             index, self._head, self._torso, self._moments, [rates[name] for name in LEARNED], count, target, delta,
             gradient_norms, want_delta_gradient=want_delta_gradient,
@@ -107,13 +115,18 @@ class TorchStep:
             state = {"step": torch.tensor(0.0), "exp_avg": first, "exp_avg_sq": second}
             self._optimizer.state[tensors[name]] = state
 
-    def run(self, index, target, delta, rates, count, gradient_norms, *, want_delta_gradient) -> ops.FitOutcome:
+    def run(
+        self, index, target, delta, rates, count, gradient_norms, *, want_delta_gradient, shown=None
+    ) -> ops.FitOutcome:
         """See `Step.run`."""
         delta = delta.clone().requires_grad_(want_delta_gradient)
         driven = self._prepared.frame(index)
         driven = replace(driven, params=perturb(driven.params, delta))
         gaussians = self._layers.gaussians(self._head, self._neutral, driven)
         gaussians.means.retain_grad()
+        if shown is not None:
+            torso = torch.ones(len(gaussians) - len(shown))
+            gaussians = replace(gaussians, opacities=gaussians.opacities * torch.cat([shown.float(), torso]))
         loss, error = self._loss(gaussians, target)
         loss.backward()
         for group, name in zip(self._optimizer.param_groups, self._names, strict=True):

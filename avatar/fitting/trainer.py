@@ -8,24 +8,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from scipy.spatial import KDTree
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from avatar.driving import PreparedMotion
 from avatar.evaluation.metrics import psnr, psnr_of
 from avatar.fields.presets import preset_named
+from avatar.fields.protocol import MOUTH_REGIONS
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split
+from avatar.fitting.leashes import Leashes, nearest, turned_away
+from avatar.fitting.mouth import Apart, Part
 from avatar.fitting.occlusion import covered_pixels
 from avatar.fitting.refine import MotionRefiner
-from avatar.fitting.stages import COPIED_ALONG, STAGES, stage_at
+from avatar.fitting.stages import STAGES, Stage, stage_at
 from avatar.fitting.steps import NativeStep, Step, TorchStep, learned, no_moments
 from avatar.head.model import REGIONS, region_of_faces
 from avatar.layers import Layers
 from avatar.model import Avatar
 from avatar.renderer import render
-from avatar.rig import facing, posed_vertices
 from avatar.types import Gaussians
 from cuda_ext import ops
 
@@ -33,13 +34,10 @@ AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.9
 """The anytime result is a running average of the weights: it is as good as one with decayed rates."""
 FIRST_VALIDATION, VALIDATION_GROWTH = 100, 1.15
 MAX_VALIDATION_FRAMES = 12
-FACING_FRAMES, FACING_RANGE = 24, (0.35, 0.7)
-"""Mean cosine to the camera below which a surface is seen too flatly to learn its colour, and above which it is not."""
-HEARING_RANGE_M = (0.025, 0.045)
-"""Distance from the middle of the lips up to which speech moves skin fully, and from which on not at all."""
+FACING_FRAMES = 24
+FUSED = ("colors", "opacity_logits")
+"""What of the head still learns when face and mouth were learned apart and are put together."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
-PER_GAUSSIAN = (*COPIED_ALONG, "neighbours", "gradient_sum")
-"""State of the head layer beside its tensors."""
 
 
 @dataclass
@@ -74,8 +72,10 @@ class Trainer:
         rates = config.rates if self.preset.mesh_follows else replace(config.rates, motion_expression=0.0)
         self.refiner = MotionRefiner(len(prepared), rates)
         self.learned = learned(self.layers)
+        self.apart = Apart(frames, split.train) if self.preset.apart else None
         self.generator = torch.Generator().manual_seed(config.seed)
-        self._set_limits()
+        self._regions = torch.from_numpy(region_of_faces(avatar.head))
+        self.leashes = self._leashes()
         self.gradient_sum = torch.zeros(len(self.layers.head.means))
         self.step, self.seconds, self.train_psnr, self.loss = 0, 0.0, float("nan"), float("nan")
         self.best: Best | None = None
@@ -86,51 +86,30 @@ class Trainer:
         self.moments = no_moments(self.layers)
         self._make_step()
 
-    def _set_limits(self) -> None:
-        """Leashes per head Gaussian (see `LimitConfig`), and the neighbours that share its movement."""
-        limits, n_surface = self.config.limits, self.core.stop
-        offsets = self.layers.head.means.norm(dim=1)
-        self.offset_limits = torch.full_like(offsets, limits.offset_m)
-        self.offset_limits[n_surface:] = offsets[n_surface:] + limits.hair_offset_m
-        self.map_limits = torch.full_like(offsets, limits.map_norm_m)
-        self.map_limits[n_surface:] = limits.hair_map_norm_m
-        self.scale_limits = torch.full_like(offsets, limits.min_scale_m)
-        self.scale_limits[n_surface:] = limits.min_hair_scale_m
-        self.color_anchors = self.layers.head.colors.detach().clone()
-        self.color_pulls = limits.color_pull + (limits.side_color_pull - limits.color_pull) * self._turned_away()
-        self.color_pulls[n_surface:] = limits.hair_color_pull
-        self.hears = self._near_mouth()
-        self.torso_neighbours = nearest(self._first_points()[len(offsets) :])
-        self.find_neighbours()
-
     @torch.no_grad()
-    def _turned_away(self) -> Float[Tensor, " n"]:
-        """0 for head Gaussians on triangles that face the camera in the training frames, 1 for those that hardly do."""
-        train = self.split.train
+    def _leashes(self) -> Leashes:
+        head, triangles = self.layers.head, self.layers.head.triangles.long()
+        lips, train = self._regions == REGIONS.index("lips"), self.split.train
         frames = train[np.linspace(0, len(train) - 1, FACING_FRAMES).astype(int)].tolist()
-        head, neutral = self.avatar.head, self.avatar.neutral
-        shown = [facing(posed_vertices(head, neutral, self.prepared.frame(i).params), head.faces) for i in frames]
-        low, high = FACING_RANGE
-        mean = torch.stack(shown).clamp(min=0).mean(0)[self.layers.head.triangles.long()]
-        return 1 - ((mean - low) / (high - low)).clamp(0, 1)
-
-    def _near_mouth(self) -> Float[Tensor, " n"]:
-        """How much of what is heard reaches a head Gaussian's maps: all at the lips, nothing far from them."""
-        head = self.avatar.head
-        lips = torch.from_numpy(region_of_faces(head)) == REGIONS.index("lips")
-        points = self._first_points()[: len(self.layers.head.means)]
-        middle = points[lips[self.layers.head.triangles.long()]].mean(0)
-        full, none = HEARING_RANGE_M
-        return ((none - (points - middle).norm(dim=1)) / (none - full)).clamp(0, 1)
+        params = [self.prepared.frame(i).params for i in frames]
+        away = turned_away(self.avatar.head, self.avatar.neutral, params)
+        return Leashes.of(
+            head, self._first_points(), self.core.stop, lips[triangles], away[triangles], self.config.limits
+        )
 
     @torch.no_grad()
     def find_neighbours(self) -> None:
         """Which head Gaussians share their movement: those near each other in the first training frame."""
-        self.neighbours = nearest(self._first_points()[: len(self.offset_limits)])
+        self.leashes.neighbours = nearest(self._first_points()[: len(self.gradient_sum)])
 
-    @torch.no_grad()
     def _first_points(self) -> Tensor:
         return self._gaussians(self.layers, int(self.split.train[0])).means
+
+    @property
+    def in_mouth(self) -> Bool[Tensor, " n"]:
+        """The head Gaussians behind the lips."""
+        mouth = torch.tensor([REGIONS.index(name) for name in MOUTH_REGIONS])
+        return torch.isin(self._regions, mouth)[self.layers.head.triangles.long()]
 
     @property
     def core(self) -> slice:
@@ -158,16 +137,19 @@ class Trainer:
             self.avatar.head, self.avatar.neutral, self.layers, self.moments, self.prepared, self.frames.camera
         )
 
-    def _rates(self, deform: bool) -> dict[str, float]:
-        """Step size per learned tensor; `deform`: maps and field learn too."""
-        r, decay, maps = self.config.rates, self.decay, deform and self.preset.maps
+    def _rates(self, stage: Stage) -> dict[str, float]:
+        """Step size per learned tensor."""
+        r, decay = self.config.rates, self.decay
         special = {"torso.means": r.torso_means, "torso.map_means": r.torso_map}
-        if not maps:
+        if not (stage.deform and self.preset.maps):
             special |= {"head.map_means": 0.0, "head.map_opacities": 0.0}
+        fused = self.apart is not None and stage is STAGES[-1]
 
         def rate(name: str) -> float:
+            if fused and name.startswith(("head.", "field.")) and not name.endswith(FUSED):
+                return 0.0
             if name.startswith("field."):
-                return deform * (r.field_table if name.endswith(("table", "codes")) else r.field)
+                return stage.deform * (r.field_table if name.endswith(("table", "codes")) else r.field)
             return special[name] if name in special else getattr(r, name.split(".")[1])
 
         return {name: decay * rate(name) for name in self.learned}
@@ -175,12 +157,13 @@ class Trainer:
     def train_step(self) -> None:
         """One step on one training frame."""
         started = time.perf_counter()
-        index = self._next_frame()
         stage = stage_at(self.share, self.step)
-        target = self._target(index, stage.skip_covered)
+        part = self.apart.turn(self.step) if self.apart and stage.apart else None
+        index = self.apart.frame(self.share, self.generator) if self.apart and part == "mouth" else self._next_frame()
+        target = self._target(index, stage.skip_covered, part)
         outcome = self._step.run(
-            index, target, self.refiner.delta[index], self._rates(stage.deform), self.step + 1, self.gradient_sum,
-            want_delta_gradient=stage.refine_motion,
+            index, target, self.refiner.delta[index], self._rates(stage), self.step + 1, self.gradient_sum,
+            want_delta_gradient=stage.refine_motion, shown=part and (self.in_mouth == (part == "mouth")),
         )  # fmt: skip
         if outcome.delta_gradient is not None:
             self.refiner.update(index, outcome.delta_gradient, self.decay)
@@ -194,10 +177,13 @@ class Trainer:
             self.train_psnr = error if np.isnan(self.train_psnr) else 0.98 * self.train_psnr + 0.02 * error
         self.seconds += time.perf_counter() - started
 
-    def _target(self, index: int, skip_covered: bool) -> ops.FitTarget:
+    def _target(self, index: int, skip_covered: bool, part: Part | None) -> ops.FitTarget:
         """The training frame, on the plate or, for a share of the steps, on a random backdrop."""
         weights, behind = self.config.losses, self.plate
         covered = self._covered_pixels(index) if skip_covered else None
+        if self.apart and part:
+            others = self.apart.others(part, index)
+            covered = others if covered is None else covered | others
         if torch.rand((), generator=self.generator) < weights.backdrop_share:
             behind = torch.rand(3, generator=self.generator)
         return ops.FitTarget(self.frames.rgba(index), covered, behind, weights.ssim, weights.mask)
@@ -285,7 +271,7 @@ class Trainer:
             tensors |= {f"adam.{moment}.{name}": value for moment, value in zip(MOMENTS, pair, strict=True)}
         if self._rough:
             tensors |= {f"rough.{k}": v for k, v in self._rough.tensors().items()}
-        tensors |= {name: getattr(self, name) for name in PER_GAUSSIAN}
+        tensors |= {f"leashes.{k}": v for k, v in self.leashes.tensors().items()} | {"gradient_sum": self.gradient_sum}
         tensors |= {"generator": self.generator.get_state(), "queue": torch.tensor(self._queue, dtype=torch.int64)}
         numbers = {name: getattr(self, name) for name in ("step", "seconds", "train_psnr", "loss", "_next_validation")}
         best = {name: getattr(self.best, name) for name in ("psnr", "step", "settled")} if self.best else None
@@ -304,8 +290,7 @@ class Trainer:
         first, second = (under(f"adam.{moment}.") for moment in MOMENTS)
         self.moments = {name: (first[name], second[name]) for name in self.learned}
         self._make_step()
-        for name in PER_GAUSSIAN:
-            setattr(self, name, tensors[name])
+        self.leashes, self.gradient_sum = Leashes(**under("leashes.")), tensors["gradient_sum"]
         if rough := under("rough."):
             self._rough = Layers.from_tensors(rough, field)
         self.generator.set_state(tensors["generator"])
@@ -314,8 +299,3 @@ class Trainer:
             setattr(self, name, value)
         if metadata["best"]:
             self.best = Best(**metadata["best"], tensors=under("best."))
-
-
-def nearest(points: Float[Tensor, "n 3"], k: int = 6) -> Int[Tensor, "n k"]:
-    """The k nearest other points of each."""
-    return torch.from_numpy(np.asarray(KDTree(points).query(points, k=k + 1)[1])[:, 1:])
