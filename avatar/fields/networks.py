@@ -12,6 +12,8 @@ from avatar.motion.audio_windows import STEPS
 from cuda_ext import ops
 from cuda_ext.triplane_layout import TriplaneLayout
 
+SLOPE = 0.02
+"""Of leaky rectifiers below 0."""
 OFFSET_M = 0.01
 """Metres per unit of a network's output."""
 FACE_LAYOUT = TriplaneLayout(levels=12, features=1, log2_rows=14, coarsest=16, finest=256)
@@ -32,15 +34,16 @@ class SpeechNet(nn.Module):
             nn.Conv1d(a, b, 3, stride=2, padding=1) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
         )
         self.out = nn.Linear(2 * width * (STEPS // 2 ** len(self.steps)), codes)
-        self.attention = nn.Sequential(
-            nn.Conv1d(codes, 8, 3, padding=1), nn.LeakyReLU(0.02), nn.Conv1d(8, 1, 3, padding=1)
-        )
+        wide, narrow = nn.Conv1d(codes, 8, 3, padding=1), nn.Conv1d(8, 1, 3, padding=1)
+        self.attention = nn.Sequential(wide, nn.LeakyReLU(SLOPE), narrow)
+        for layer in (*self.steps, self.out):  # torch's own start lets the speech fade from layer to layer
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
 
     def forward(self, speech: Float[Tensor, "8 16 d"]) -> Float[Tensor, " codes"]:
         """The code of one moment."""
         x = speech.transpose(1, 2)
         for step in self.steps:
-            x = F.leaky_relu(step(x), 0.02)
+            x = F.leaky_relu(step(x), SLOPE)
         codes = self.out(x.flatten(1))
         weights = self.attention(codes.T[None])[0, 0].softmax(0)
         return weights @ codes

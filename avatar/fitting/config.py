@@ -34,9 +34,9 @@ class RateConfig:
     """Metres per unit of a driving feature."""
     map_opacities: float = 6e-3
     torso_map: float = 2e-5
-    field: float = 1e-3
+    field: float = 2e-3
     """Of a deformation field's networks."""
-    field_table: float = 5e-3
+    field_table: float = 1e-2
     """Of its hash tables and its codes per Gaussian."""
     motion_rotation: float = 3e-4
     """Radians: tracked parameters of the training frames are refined at tiny rates."""
