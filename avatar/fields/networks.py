@@ -36,8 +36,10 @@ class SpeechNet(nn.Module):
         self.out = nn.Linear(2 * width * (STEPS // 2 ** len(self.steps)), codes)
         wide, narrow = nn.Conv1d(codes, 8, 3, padding=1), nn.Conv1d(8, 1, 3, padding=1)
         self.attention = nn.Sequential(wide, nn.LeakyReLU(SLOPE), narrow)
-        for layer in (*self.steps, self.out):  # torch's own start lets the speech fade from layer to layer
-            nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+        for name, weights in self.named_parameters():
+            if name.startswith(("steps", "out")) and weights.ndim > 1:
+                # torch's own start lets the speech fade from layer to layer
+                nn.init.kaiming_normal_(weights, a=SLOPE)
 
     def forward(self, speech: Float[Tensor, "8 16 d"]) -> Float[Tensor, " codes"]:
         """The code of one moment."""
