@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 
+import torch
+
 from avatar.errors import BadInput
 from avatar.fields.protocol import Field, Sizes
 
@@ -28,12 +30,14 @@ class Preset:
     apart: bool = False
     """Face and inside of the mouth are learned apart, then fused, see `avatar.fitting.mouth`."""
 
-    def build(self, sizes: Sizes) -> Field | None:
-        """The field, newly made from torch's random numbers; None if there is no network."""
+    def build(self, sizes: Sizes, seed: int = 0) -> Field | None:
+        """The field, newly made; None if there is no network."""
         if self.network is None:
             return None
         module, name = self.network.split(":")
-        return getattr(import_module(module), name)(sizes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return getattr(import_module(module), name)(sizes)
 
 
 PRESETS: dict[str, Preset] = {

@@ -114,10 +114,7 @@ def _make_trainer(capture: Capture, config: FitConfig) -> Trainer:
     prepared, neutral = driving.prepare(capture.motion, speech), torch.from_numpy(capture.neutral)
     layers = Seeder(head, neutral, prepared.motion, frames, split.train, driving, config).layers()
     sizes = Sizes(len(layers.head.means), driving.basis.shape[1], 0 if speech is None else speech.rows.shape[1])
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        network = preset.build(sizes)
-    if network:
+    if network := preset.build(sizes, config.seed):
         layers = replace(layers, field=BoundField(network, Rest(head, neutral), sizes))
     avatar = Avatar(
         head, neutral, layers, driving, capture.background, capture.camera, capture.motion,
