@@ -82,11 +82,7 @@ class DrivingSpace:
         expression = torch.as_tensor(motion.expression)
         R, t = quat_to_matrix(torch.as_tensor(motion.quats_wxyz)), torch.as_tensor(motion.translation)
         mean = expression.mean(0)
-        seen = (
-            torch.ones(52)
-            if mesh_follows
-            else torch.tensor([float(name.startswith(UPPER_FACE)) for name in ARKIT_NAMES])
-        )
+        seen = torch.tensor([float(mesh_follows or name.startswith(UPPER_FACE)) for name in ARKIT_NAMES])
         basis = seen[:, None] * _principal(expression * seen, rank, least=0.02)[1]
         heard = torch.zeros(len(motion), 0)
         if speech is not None and speech_rank:

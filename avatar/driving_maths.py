@@ -86,7 +86,7 @@ def heard(space: Statistics, audio: Path | None) -> Encoding | None:
 
 def speech_features(space: Statistics, motion: Motion, speech: Encoding | None) -> Float[np.ndarray, "t a"]:
     """What is said around each frame, in components of the training windows; 0, their mean, if nothing is heard."""
-    if speech is None:
+    if speech is None or not space.speech_basis.shape[1]:
         return np.zeros((len(motion), space.speech_basis.shape[1]), np.float32)
     windows = audio_windows(speech, motion.timestamps_seconds).reshape(len(motion), -1)
     return (windows - space.speech_mean) @ space.speech_basis

@@ -148,12 +148,7 @@ class Eval(Computing):
         avatar = load(self.avatar)
         capture = CaptureFolder.load(self.capture or self._recorded_capture(avatar.info))
         with Detector() as detector:
-
-            def landmarks(rgb):
-                found = detector.detect(rgb)
-                return found and found.landmarks_px
-
-            evaluation = Evaluator(avatar, capture, landmarks, self.long_side).run()
+            evaluation = Evaluator(avatar, capture, detector.landmarks, self.long_side).run()
         evaluation.summary["render_fps_512"] = round(render_fps(avatar), 1)
         write_report(self._report, avatar, evaluation)
         return evaluation.summary | {"report": str(self._report)}

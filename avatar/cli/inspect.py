@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from avatar.cli.common import Common, Input, parse_numbers
+from avatar.cli.common import Common, Input, check_pixels, parse_numbers
 from avatar.errors import BadInput
 
 
@@ -89,6 +89,7 @@ class Bench(Common):
         from avatar.fields.presets import PRESETS
         from preprocess.studio.field_bench import run
 
+        check_pixels("--long-side", self.long_side, 64)
         fields = [name for name in self.fields.split(",") if name] or list(PRESETS)
         return run(
             self.subjects.split(","), fields, minutes=self.minutes, seconds=self.seconds, long_side=self.long_side,

@@ -128,7 +128,7 @@ class Evaluator:
         summary["full"] |= self._movement(modes["full"], np.array(truth_aperture), np.stack(truth_points))
         return Evaluation(summary, modes, np.array(truth_aperture), self.test, kept)
 
-    def psnr(self) -> float:
+    def mean_psnr(self) -> float:
         """Mean PSNR of the full render alone."""
         return float(np.mean([psnr(self._render(i), self.frames[i][0]) for i in self.test]))
 

@@ -8,7 +8,7 @@ from cuda_ext.encoders import triplane_encoder
 
 
 class HashTriplaneField(Field):
-    """Hash tri-plane (ER-NeRF, Li et al., ICCV 2023, eq. 3) and one network over expression, pose and speech."""
+    """Hash tri-plane (ER-NeRF, Li et al., ICCV 2023) and one network over expression, pose and speech."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()

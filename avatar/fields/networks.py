@@ -24,7 +24,7 @@ GRID_CELLS = 5
 class SpeechNet(nn.Module):
     """A code of what is heard: strided convolutions over each window's 16 steps, then attention over 8 windows.
 
-    AD-NeRF (Guo et al., ICCV 2021, section 3.2 and supplement), kept by ER-NeRF and TalkingGaussian.
+    AD-NeRF (Guo et al., ICCV 2021), kept by ER-NeRF and TalkingGaussian.
     """
 
     def __init__(self, inputs: int, codes: int = 32, width: int = 32) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -69,7 +70,11 @@ class Rest:
     def points(self, triangles: Int[Tensor, " n"], barycentrics: Float[Tensor, "n 3"]) -> Points:
         """Where Gaussians bound to triangles rest."""
         rows = triangles.long()
-        return Points((self._corners[rows] * barycentrics[..., None]).sum(1), self._in_mouth[rows])
+        return Points((self._corners[rows] * barycentrics[..., None]).sum(1), self.in_mouth(triangles))
+
+    def in_mouth(self, triangles: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Which Gaussians lie behind the lips."""
+        return self._in_mouth[triangles.long()]
 
     def in_triangles(self, vectors: Float[Tensor, "n 3"], triangles: Int[Tensor, " n"]) -> Float[Tensor, "n 3"]:
         """Directions along the head's axes, along those of their triangles (x the first edge, z the normal)."""
@@ -85,12 +90,12 @@ class Sizes:
     speech: int
 
 
-class Field(nn.Module):
+class Field(nn.Module, ABC):
     """Base of all fields."""
 
     per_gaussian: ClassVar[tuple[str, ...]] = ()
     """Parameters with one row per Gaussian, which move along when it is relocated."""
 
+    @abstractmethod
     def forward(self, points: Points, controls: Controls) -> Offsets:
         """How all Gaussians change at one moment; differentiable."""
-        raise NotImplementedError

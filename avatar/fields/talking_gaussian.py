@@ -1,6 +1,6 @@
 """TalkingGaussian: hash tri-planes with region attention, a branch for the face and one for the inside of the mouth.
 
-Written from the paper (Li et al., ECCV 2024, sections 3.2 and 3.3) and from what its users report.
+Written from the paper (Li et al., ECCV 2024) and from what its users report.
 """
 
 from __future__ import annotations

@@ -76,6 +76,7 @@ class LimitConfig:
     """Over the number of training frames, the share by which linear maps shrink at each constraint: what the mesh
     explains, they should not, and a short clip says little about the rest."""
     max_map_shrinkage: float = 0.1
+    """The largest such share."""
     color_pull: float = 0.01
     """Share by which the colour of skin returns at each step to its median over the clip, where it started: what a
     Gaussian learns far beyond it is some frame's shadow or background, and shows as a blotch in another view."""

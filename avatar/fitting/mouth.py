@@ -1,6 +1,6 @@
 """The inside of the mouth learned apart from the face, from frames in which it shows.
 
-TalkingGaussian (Li et al., ECCV 2024, section 3.3): face and mouth move differently and hide each other, so each learns
+TalkingGaussian (Li et al., ECCV 2024): face and mouth move differently and hide each other, so each learns
 from its own pixels; the mouth begins with the widest open frames. Then they are fused: colours and opacities learn.
 """
 
@@ -40,7 +40,7 @@ class Apart:
         return "mouth" if step % MOUTH_EVERY == 0 and len(self._open) else "face"
 
     def frame(self, share: float, generator: torch.Generator) -> int:
-        """A frame for the mouth when `share` of its time is over: the window of open frames grows."""
+        """A frame for the mouth when `share` of the budget is spent: the window of open frames grows."""
         widest = max(1, round(len(self._open) * min(1.0, FIRST_SHARE + share)))
         return int(self._open[int(torch.randint(widest, (), generator=generator))])
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from avatar.driving import PreparedMotion
 from avatar.evaluation.metrics import psnr, psnr_of
 from avatar.fields.presets import preset_named
-from avatar.fields.protocol import MOUTH_REGIONS
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split
 from avatar.fitting.leashes import Leashes, nearest, turned_away
@@ -74,7 +73,6 @@ class Trainer:
         self.learned = learned(self.layers)
         self.apart = Apart(frames, split.train) if self.preset.apart else None
         self.generator = torch.Generator().manual_seed(config.seed)
-        self._regions = torch.from_numpy(region_of_faces(avatar.head))
         self.leashes = self._leashes()
         self.gradient_sum = torch.zeros(len(self.layers.head.means))
         self.step, self.seconds, self.train_psnr, self.loss = 0, 0.0, float("nan"), float("nan")
@@ -89,7 +87,8 @@ class Trainer:
     @torch.no_grad()
     def _leashes(self) -> Leashes:
         head, triangles = self.layers.head, self.layers.head.triangles.long()
-        lips, train = self._regions == REGIONS.index("lips"), self.split.train
+        lips = torch.from_numpy(region_of_faces(self.avatar.head)) == REGIONS.index("lips")
+        train = self.split.train
         frames = train[np.linspace(0, len(train) - 1, FACING_FRAMES).astype(int)].tolist()
         params = [self.prepared.frame(i).params for i in frames]
         away = turned_away(self.avatar.head, self.avatar.neutral, params)
@@ -104,12 +103,6 @@ class Trainer:
 
     def _first_points(self) -> Tensor:
         return self._gaussians(self.layers, int(self.split.train[0])).means
-
-    @property
-    def in_mouth(self) -> Bool[Tensor, " n"]:
-        """The head Gaussians behind the lips."""
-        mouth = torch.tensor([REGIONS.index(name) for name in MOUTH_REGIONS])
-        return torch.isin(self._regions, mouth)[self.layers.head.triangles.long()]
 
     @property
     def core(self) -> slice:
@@ -163,7 +156,7 @@ class Trainer:
         target = self._target(index, stage.skip_covered, part)
         outcome = self._step.run(
             index, target, self.refiner.delta[index], self._rates(stage), self.step + 1, self.gradient_sum,
-            want_delta_gradient=stage.refine_motion, shown=part and (self.in_mouth == (part == "mouth")),
+            want_delta_gradient=stage.refine_motion, shown=part and self._part(part),
         )  # fmt: skip
         if outcome.delta_gradient is not None:
             self.refiner.update(index, outcome.delta_gradient, self.decay)
@@ -176,6 +169,11 @@ class Trainer:
             error = psnr_of(outcome.mean_squared_error)
             self.train_psnr = error if np.isnan(self.train_psnr) else 0.98 * self.train_psnr + 0.02 * error
         self.seconds += time.perf_counter() - started
+
+    def _part(self, part: Part) -> Bool[Tensor, " n"]:
+        """The head Gaussians that are there when face and mouth learn apart."""
+        assert self.layers.field, "only fields learn apart"
+        return self.layers.field.rest.in_mouth(self.layers.head.triangles) == (part == "mouth")
 
     def _target(self, index: int, skip_covered: bool, part: Part | None) -> ops.FitTarget:
         """The training frame, on the plate or, for a share of the steps, on a random backdrop."""

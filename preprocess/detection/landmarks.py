@@ -61,6 +61,11 @@ class Detector:
     def __exit__(self, *_: object) -> None:
         self._landmarker.close()
 
+    def landmarks(self, rgb: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "478 2"] | None:
+        """The points of the largest face alone, in pixels; None without a face."""
+        found = self.detect(rgb)
+        return None if found is None else found.landmarks_px
+
     def detect(self, rgb: UInt8[np.ndarray, "h w 3"]) -> Detection | None:
         """The person's face, or None. Small faces get a second and a third look, at a closer crop."""
         found = self._look(rgb)

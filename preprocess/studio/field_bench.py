@@ -88,15 +88,11 @@ def _subject(home: Path, subject: str, seconds: float) -> tuple[CaptureFolder, S
 def _scored(path: Path, capture: CaptureFolder, studio: StudioFolder | None) -> tuple[dict[str, Any], Evaluation]:
     exact, baked = load(path, exact=True), load(path)
     with Detector() as detector:
-
-        def landmarks(rgb: UInt8[np.ndarray, "h w 3"]):
-            found = detector.detect(rgb)
-            return found and found.landmarks_px
-
-        evaluation = Evaluator(exact, capture, landmarks).run(SHEET_FRAMES)
-        full = Evaluator(baked, capture, landmarks).psnr() if exact.layers.field else evaluation.summary["full"]["psnr"]
+        evaluation = Evaluator(exact, capture, detector.landmarks).run(SHEET_FRAMES)
+        played = Evaluator(baked, capture, detector.landmarks).mean_psnr() if exact.layers.field else None
     scores, fitted = evaluation.summary, exact.info["fit"]
-    row = {**scores["full"], "head_psnr": scores["head"]["psnr"], "baked_psnr": round(full, 4)}
+    row = {**scores["full"], "head_psnr": scores["head"]["psnr"]}
+    row |= {"baked_psnr": scores["full"]["psnr"] if played is None else round(played, 4)}
     row |= {
         "mean_frame": scores["rivals"]["mean_frame"]["psnr"],
         "nearest_frame": scores["rivals"]["nearest_frame"]["psnr"],
