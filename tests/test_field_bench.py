@@ -6,9 +6,11 @@ import cv2
 import pytest
 
 from avatar.errors import BadInput
+from avatar.fitting import FitConfig
 from preprocess.studio.field_bench import run
 
-OPTIONS = {"minutes": 0.02, "seconds": 3.4, "long_side": 128}
+CONFIG = FitConfig(steps=60, long_side=128)
+OPTIONS = {"config": CONFIG, "seconds": 3.4}
 
 
 @pytest.mark.slow
@@ -16,7 +18,7 @@ def test_fields_are_compared_on_a_studio_subject(tmp_path):
     result = run(["studio:7"], ["visavis", "talking_gaussian"], keep=tmp_path, **OPTIONS)
     first, second = result["rows"]
     assert (first["case"], first["field"], second["field"]) == ("studio:7", "visavis", "talking_gaussian")
-    assert first["psnr"] > first["mean_frame"] - 3, "a fit of a second, on any machine"
+    assert first["psnr"] > first["mean_frame"]
     assert first["baked_psnr"] == first["psnr"]
     assert abs(second["baked_psnr"] - second["psnr"]) < 1
     for row in (first, second):

@@ -87,13 +87,14 @@ class Bench(Common):
 
     def _fields(self) -> dict:
         from avatar.fields.presets import PRESETS
+        from avatar.fitting import FitConfig
         from preprocess.studio.field_bench import run
 
         check_pixels("--long-side", self.long_side, 64)
         fields = [name for name in self.fields.split(",") if name] or list(PRESETS)
         return run(
-            self.subjects.split(","), fields, minutes=self.minutes, seconds=self.seconds, long_side=self.long_side,
-            keep=self.keep,
+            self.subjects.split(","), fields, FitConfig(minutes=self.minutes, long_side=self.long_side),
+            seconds=self.seconds, keep=self.keep,
         )  # fmt: skip
 
     def _studio(self) -> dict:

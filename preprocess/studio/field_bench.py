@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,16 @@ SIDE_FRAMES, SHEET_FRAMES = 6, 5
 
 
 def run(
-    subjects: Sequence[str], fields: Sequence[str], *, minutes: float, seconds: float, long_side: int, keep: Path | None
+    subjects: Sequence[str], fields: Sequence[str], config: FitConfig, *, seconds: float, keep: Path | None
 ) -> dict[str, Any]:
-    """Fit every field to every subject within the same time and score it on the held-out end of the clip.
+    """Fit every field to every subject with the same budget and score it on the held-out end of the clip.
 
     A field is scored as it was fitted; `baked_psnr` and `render_fps` are of the maps that it was baked to. On studio
     subjects the views from the side are scored too, see `off_axis`.
 
     Args:
         subjects: names of sample clips (pexels, speaking), or studio:SEED for a film of that many `seconds`.
+        config: of every fit, but for its field.
         keep: where captures and avatars stay, and a sheet of held-out pictures per subject.
 
     Raises:
@@ -61,13 +63,19 @@ def run(
                     continue
                 note(f"{subject}: {name}")
                 path = home / f"{_file_name(subject)}-{name}.avatar"
-                fit(capture, path, FitConfig(minutes=minutes, field=name, long_side=long_side), overwrite=True)
+                fit(capture, path, replace(config, field=name), overwrite=True)
                 row, evaluation = _scored(path, capture, studio)
                 rows.append({"case": subject, "field": name} | row)
                 shown.append(_strip(evaluation))
             if keep:
                 _write_sheet(keep / f"{_file_name(subject)}.png", shown)
-    return {"machine": began, "minutes": minutes, "long_side": long_side, "rows": rows}
+    return {
+        "machine": began,
+        "minutes": config.minutes,
+        "steps": config.steps,
+        "long_side": config.long_side,
+        "rows": rows,
+    }
 
 
 def _subject(home: Path, subject: str, seconds: float) -> tuple[CaptureFolder, StudioFolder | None]:
