@@ -9,7 +9,7 @@ from avatar.errors import BadInput
 from avatar.fitting import FitConfig
 from preprocess.studio.field_bench import run
 
-CONFIG = FitConfig(steps=60, long_side=128)
+CONFIG = FitConfig(steps=100, long_side=128)
 OPTIONS = {"config": CONFIG, "seconds": 3.4}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,7 @@ def run(
                 shown.append(_strip(evaluation))
             if keep:
                 _write_sheet(keep / f"{_file_name(subject)}.png", shown)
-    return {
-        "machine": began,
-        "minutes": config.minutes,
-        "steps": config.steps,
-        "long_side": config.long_side,
-        "rows": rows,
-    }
+    return {"machine": began, "config": asdict(config), "rows": rows}
 
 
 def _subject(home: Path, subject: str, seconds: float) -> tuple[CaptureFolder, StudioFolder | None]:
