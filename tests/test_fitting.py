@@ -70,7 +70,7 @@ def test_native_and_torch_steps_fit_alike(capture, small_config):
         torch_.train_step()
     assert native.loss == pytest.approx(torch_.loss, rel=1e-3)
     assert native.train_psnr == pytest.approx(torch_.train_psnr, abs=0.05)
-    assert native.score(native.average) == pytest.approx(torch_.score(torch_.average), abs=0.1)
+    assert native.validation.score(native.average) == pytest.approx(torch_.validation.score(torch_.average), abs=0.1)
     moved = torch_.refiner.delta.norm()
     assert float((native.refiner.delta - torch_.refiner.delta).norm() / moved) < 0.2
     assert float((native.gradient_sum - torch_.gradient_sum).norm() / torch_.gradient_sum.norm()) < 0.02

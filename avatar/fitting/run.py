@@ -31,6 +31,7 @@ from avatar.files import (
     save_tensors,
     write_json,
 )
+from avatar.fitting.checkpoint import restore, state_of
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split, split_frames
 from avatar.fitting.seeding import Seeder
@@ -79,17 +80,17 @@ def fit(
     folder = _job_folder(output, capture, config)
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists():
-        trainer.restore(*load_tensors(checkpoint, "the fit"))
+        restore(trainer, *load_tensors(checkpoint, "the fit"))
         note(f"resuming at step {trainer.step}, {trainer.share:.0%} of the budget")
     try:
         _train(trainer, checkpoint)
     except KeyboardInterrupt:
-        save_tensors(checkpoint, *trainer.state())
+        save_tensors(checkpoint, *state_of(trainer))
         raise Interrupted(
             f"interrupted at step {trainer.step}, {trainer.share:.0%} of the budget; nothing is lost",
             fix="run the same command again to go on",
         ) from None
-    save_tensors(checkpoint, *trainer.state())  # a full disk while publishing must not lose the fit
+    save_tensors(checkpoint, *state_of(trainer))  # a full disk while publishing must not lose the fit
     with disk_errors(output):
         _publish(trainer, capture, output)
     return load(output)
@@ -168,12 +169,12 @@ def _train(trainer: Trainer, checkpoint: Path) -> None:
     with one_torch_thread(), _interrupt_between_steps() as interrupted, progress("fit", 1.0) as bar:
         while trainer.share < 1:
             trainer.train_step()
-            if trainer.validation_is_due:
+            if trainer.step >= trainer.validation.next_step:
                 trainer.consider_average()
             if interrupted.is_set():
                 raise KeyboardInterrupt
             if time.monotonic() - last_saved > trainer.config.checkpoint_seconds:
-                save_tensors(checkpoint, *trainer.state())
+                save_tensors(checkpoint, *state_of(trainer))
                 last_saved = time.monotonic()
             if trainer.step % 10 == 0:
                 bar.update(trainer.share, f"step {trainer.step} loss {trainer.loss:.4f} PSNR {trainer.train_psnr:.2f}")
@@ -195,7 +196,7 @@ def _interrupt_between_steps() -> Iterator[threading.Event]:
 
 
 def _publish(trainer: Trainer, capture: Capture, output: Path) -> None:
-    best = trainer.best
+    best = trainer.validation.best
     assert best is not None, "a fit ends with a validation"
     fitted = Layers.from_tensors(best.tensors, trainer.layers.field).with_colors_clamped()
     layers, baking = _baked(trainer, fitted)
@@ -216,7 +217,7 @@ def _baked(trainer: Trainer, layers: Layers) -> tuple[Layers, dict]:
     train = trainer.split.train
     chosen = train[np.linspace(0, len(train) - 1, min(len(train), BAKING_FRAMES)).astype(int)].tolist()
     baked = bake(layers, (trainer.prepared.frame(i) for i in chosen))
-    scores = {"field_psnr": trainer.score(layers), "baked_psnr": trainer.score(baked.layers)}
+    scores = {"field_psnr": trainer.validation.score(layers), "baked_psnr": trainer.validation.score(baked.layers)}
     distances = {"moved_mm": baked.moved_mm, "missed_mm": baked.missed_mm}
     return baked.layers, {"bake": {name: round(value, 3) for name, value in (scores | distances).items()}}
 
@@ -224,7 +225,7 @@ def _baked(trainer: Trainer, layers: Layers) -> tuple[Layers, dict]:
 def _info(trainer: Trainer, capture: Capture) -> dict:
     split: Split = trainer.split
     frames = {name: [int(i[0]), int(i[-1])] if len(i) else [] for name, i in vars(split).items()}
-    best = trainer.best
+    best = trainer.validation.best
     return {
         "config": asdict(trainer.config),
         "seed": trainer.config.seed,

@@ -1,10 +1,10 @@
-"""The fitting loop: render a training frame, compare, step; state that can be checkpointed at any step."""
+"""The fitting loop: render a training frame, compare, step."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from avatar.driving import PreparedMotion
-from avatar.evaluation.metrics import psnr, psnr_of
+from avatar.evaluation.metrics import psnr_of
 from avatar.fields.presets import preset_named
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split
@@ -22,6 +22,7 @@ from avatar.fitting.occlusion import covered_pixels
 from avatar.fitting.refine import MotionRefiner
 from avatar.fitting.stages import STAGES, Stage, stage_at
 from avatar.fitting.steps import NativeStep, Step, TorchStep, learned, no_moments
+from avatar.fitting.validation import Validation
 from avatar.head.model import REGIONS, region_of_faces
 from avatar.layers import Layers
 from avatar.model import Avatar
@@ -31,23 +32,9 @@ from cuda_ext import ops
 
 AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.9
 """The anytime result is a running average of the weights: it is as good as one with decayed rates."""
-FIRST_VALIDATION, VALIDATION_GROWTH = 100, 1.15
-MAX_VALIDATION_FRAMES = 12
 FACING_FRAMES = 24
 FUSED = ("colors", "opacity_logits")
 """What of the head still learns when face and mouth were learned apart and are put together."""
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass
-class Best:
-    """The averaged state that did best on the validation slice."""
-
-    psnr: float
-    step: int
-    settled: bool
-    """Found at low rates."""
-    tensors: dict[str, Tensor]
 
 
 class Trainer:
@@ -76,13 +63,14 @@ class Trainer:
         self.leashes = self._leashes()
         self.gradient_sum = torch.zeros(len(self.layers.head.means))
         self.step, self.seconds, self.train_psnr, self.loss = 0, 0.0, float("nan"), float("nan")
-        self.best: Best | None = None
-        self._queue: list[int] = []
-        self._next_validation = FIRST_VALIDATION
+        self.queue: list[int] = []
+        """Training frames to come in this pass."""
         self._covered: dict[int, np.ndarray] = {}
-        self._rough: Layers | None = None
+        self.rough: Layers | None = None
+        """The avatar at the end of the rough stage, see `occlusion`."""
         self.moments = no_moments(self.layers)
-        self._make_step()
+        self.make_step()
+        self.validation = Validation(frames, split, self._image)
 
     @torch.no_grad()
     def _leashes(self) -> Leashes:
@@ -124,8 +112,13 @@ class Trainer:
         """Factor on all rates: 1 for the first tenth, then exponentially down to `final_share`."""
         return self.config.rates.final_share ** max(0.0, (self.share - 0.1) / 0.9)
 
+    def consider_average(self) -> None:
+        """Let the validation judge the averaged weights."""
+        self.validation.consider(self.average, self.step, settled=stage_at(self.share, self.step) is STAGES[-1])
+
     # -- optimisation -------------------------------------------------------------------------------------------------
-    def _make_step(self) -> None:
+    def make_step(self) -> None:
+        """Bind the step to the layers and moments that are there."""
         self._step: Step = self._step_kind(
             self.avatar.head, self.avatar.neutral, self.layers, self.moments, self.prepared, self.frames.camera
         )
@@ -187,10 +180,10 @@ class Trainer:
         return ops.FitTarget(self.frames.rgba(index), covered, behind, weights.ssim, weights.mask)
 
     def _next_frame(self) -> int:
-        if not self._queue:
+        if not self.queue:
             order = torch.randperm(len(self.split.train), generator=self.generator)
-            self._queue = self.split.train[order.numpy()].tolist()
-        return self._queue.pop()
+            self.queue = self.split.train[order.numpy()].tolist()
+        return self.queue.pop()
 
     def _gaussians(self, layers: Layers, index: int) -> Gaussians:
         return layers.gaussians(self.avatar.head, self.avatar.neutral, self.prepared.frame(index))
@@ -202,10 +195,10 @@ class Trainer:
     @torch.no_grad()
     def _covered_pixels(self, index: int) -> Bool[np.ndarray, "h w"]:
         """See `occlusion`. Judged once per frame, against the avatar at the end of the rough stage."""
-        if self._rough is None:
-            self._rough = self.average.copy()
+        if self.rough is None:
+            self.rough = self.average.copy()
         if index not in self._covered:
-            image = self._image(self._rough, index)
+            image = self._image(self.rough, index)
             scale = self.frames.camera.width / self.avatar.camera.width
             landmarks = self.frames.capture.landmarks_px[index] * scale
             target, person = self.frames[index]
@@ -229,71 +222,3 @@ class Trainer:
                 averaged[name][rows] = layers[name].detach()[rows]
                 for moment in self.moments[name]:
                     moment[rows] = 0
-
-    # -- validation ---------------------------------------------------------------------------------------------------
-    @property
-    def validation_is_due(self) -> bool:
-        """Densely at first, since short clips overfit early."""
-        return self.step >= self._next_validation
-
-    def consider_average(self) -> None:
-        """Score the averaged weights on the validation slice; of the settled states keep the best.
-
-        Before, at high rates, a state that suits the slice is mostly luck, and later ones do better elsewhere.
-        """
-        self._next_validation = int(self.step * VALIDATION_GROWTH) + 1
-        score = self.score(self.average)
-        settled = stage_at(self.share, self.step) is STAGES[-1]
-        if self.best is None or not self.best.settled or score >= self.best.psnr:
-            self.best = Best(score, self.step, settled, self.average.copy().tensors())
-
-    @torch.no_grad()
-    def score(self, layers: Layers) -> float:
-        """Mean PSNR over the validation slice, tracker poses, full frame."""
-        slice_ = self.split.validation if len(self.split.validation) else self.split.train[-1:]
-        chosen = slice_[np.linspace(0, len(slice_) - 1, min(len(slice_), MAX_VALIDATION_FRAMES)).astype(int)]
-        scores = []
-        for index in chosen.tolist():
-            scores.append(psnr(self._image(layers, index).clamp(0, 1), self.frames[index][0]))
-        return float(np.mean(scores))
-
-    # -- checkpoint ---------------------------------------------------------------------------------------------------
-    def state(self) -> tuple[dict[str, Tensor], dict]:
-        """Everything needed to go on: tensors, and JSON metadata."""
-        tensors = {f"layers.{k}": v for k, v in self.layers.tensors().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.tensors().items()}
-        tensors |= {f"refiner.{k}": v for k, v in self.refiner.tensors().items()}
-        if self.best:
-            tensors |= {f"best.{k}": v for k, v in self.best.tensors.items()}
-        for name, pair in self.moments.items():
-            tensors |= {f"adam.{moment}.{name}": value for moment, value in zip(MOMENTS, pair, strict=True)}
-        if self._rough:
-            tensors |= {f"rough.{k}": v for k, v in self._rough.tensors().items()}
-        tensors |= {f"leashes.{k}": v for k, v in self.leashes.tensors().items()} | {"gradient_sum": self.gradient_sum}
-        tensors |= {"generator": self.generator.get_state(), "queue": torch.tensor(self._queue, dtype=torch.int64)}
-        numbers = {name: getattr(self, name) for name in ("step", "seconds", "train_psnr", "loss", "_next_validation")}
-        best = {name: getattr(self.best, name) for name in ("psnr", "step", "settled")} if self.best else None
-        tensors = {name: tensor.detach() for name, tensor in tensors.items()}
-        return tensors, {"numbers": numbers, "best": best}
-
-    def restore(self, tensors: dict[str, Tensor], metadata: dict) -> None:
-        """Inverse of `state`."""
-
-        def under(prefix: str) -> dict[str, Tensor]:
-            return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-        field = self.layers.field
-        self.layers, self.average = (Layers.from_tensors(under(name), field) for name in ("layers.", "average."))
-        self.refiner.restore(under("refiner."))
-        first, second = (under(f"adam.{moment}.") for moment in MOMENTS)
-        self.moments = {name: (first[name], second[name]) for name in self.learned}
-        self._make_step()
-        self.leashes, self.gradient_sum = Leashes(**under("leashes.")), tensors["gradient_sum"]
-        if rough := under("rough."):
-            self._rough = Layers.from_tensors(rough, field)
-        self.generator.set_state(tensors["generator"])
-        self._queue = tensors["queue"].tolist()
-        for name, value in metadata["numbers"].items():
-            setattr(self, name, value)
-        if metadata["best"]:
-            self.best = Best(**metadata["best"], tensors=under("best."))
