@@ -52,6 +52,11 @@ ASSETS = {
             "1724121b3a50141cfc9e77c034f7de914024d015b92762ae12d3e1a7151b8621",
             "unclear: measurements only, never shipped or shown", "a speaking clip for measurements",
         ),
+        Asset(
+            "stlpips_alex.pth", "stlpips-pytorch==0.0.2", "stlpips_pytorch/weights/vST0.0/alex_shift_tolerant.pth",
+            "b356b382f96010f77d085ee8343ecd9fd322d0a56e8de2b2d0549fafcad8b9ee",
+            "BSD-2-Clause (Ghildyal and Liu)", "scores how different two pictures look",
+        ),
     )
 }  # fmt: skip
 

@@ -139,6 +139,7 @@ class Eval(Computing):
         return self.output or self._own_report
 
     def run(self) -> dict:
+        from avatar.evaluation.perceptual import perceptual_metric
         from avatar.evaluation.protocol import Evaluator, render_fps
         from avatar.evaluation.report import write_report
         from avatar.model import load
@@ -148,7 +149,7 @@ class Eval(Computing):
         avatar = load(self.avatar)
         capture = CaptureFolder.load(self.capture or self._recorded_capture(avatar.info))
         with Detector() as detector:
-            evaluation = Evaluator(avatar, capture, detector.landmarks, self.long_side).run()
+            evaluation = Evaluator(avatar, capture, detector.landmarks, self.long_side, perceptual_metric()).run()
         evaluation.summary["render_fps_512"] = round(render_fps(avatar), 1)
         write_report(self._report, avatar, evaluation)
         return evaluation.summary | {"report": str(self._report)}

@@ -30,16 +30,23 @@ def ssim(image: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"]) -> float
 
 
 def correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """Pearson's r; 0 when either side does not vary."""
+    """Pearson's r; NaN when either side is empty or does not vary: nothing can be said then."""
     if len(a) < 2 or np.std(a) < 1e-9 or np.std(b) < 1e-9:
-        return 0.0
+        return float("nan")
     return float(np.corrcoef(a, b)[0, 1])
 
 
 def slope(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """Least-squares slope of b over a: 1 means the same amplitude."""
+    """Least-squares slope of b over a: 1 means the same amplitude; NaN when a is empty or does not vary."""
+    if len(a) < 2 or np.std(a) < 1e-9:
+        return float("nan")
     centred = a - a.mean()
-    return float(centred @ (b - b.mean()) / max(float(centred @ centred), 1e-12))
+    return float(centred @ (b - b.mean()) / (centred @ centred))
+
+
+def rounded(value: float | np.floating, digits: int = 4) -> float | None:
+    """A score for JSON, which has no NaN: None says that there is none."""
+    return round(float(value), digits) if np.isfinite(value) else None
 
 
 def jitter(points: Float[np.ndarray, "t n 2"]) -> float:
@@ -49,7 +56,8 @@ def jitter(points: Float[np.ndarray, "t n 2"]) -> float:
     return float(third[known].mean()) if known.any() else float("nan")
 
 
-def lag_frames(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], most: int = 6) -> int:
-    """By how many frames b comes later than a, by the best correlation."""
+def lag_frames(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"], most: int = 6) -> int | None:
+    """By how many frames b comes later than a, by the best correlation; None where there is none."""
     ends = {s: (a[: len(a) - s], b[s:]) if s >= 0 else (a[-s:], b[:s]) for s in range(-most, most + 1)}
-    return max(ends, key=lambda s: (round(correlation(*ends[s]), 6), -abs(s)))
+    found = {s: r for s, pair in ends.items() if np.isfinite(r := correlation(*pair))}
+    return max(found, key=lambda s: (round(found[s], 6), -abs(s)), default=None)

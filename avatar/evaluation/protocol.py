@@ -20,13 +20,10 @@ from torch import Tensor
 
 from avatar.driving import PreparedMotion, perturb
 from avatar.errors import BadInput
-from avatar.evaluation.metrics import correlation, jitter, lag_frames, psnr, slope, ssim
+from avatar.evaluation.metrics import psnr, ssim
+from avatar.evaluation.movement import NO_FACE, Movement, compare
 from avatar.fitting.frames import FrameStore
-from avatar.head.landmarks import LIP_MIDDLES, OUTER_EYE_CORNERS
 from avatar.model import Avatar, to_uint8
-from avatar.motion.audio import load_audio
-from avatar.motion.features import features
-from avatar.motion.prosody import prosody
 from avatar.progress import progress
 from avatar.renderer import render
 from avatar.rig import head_silhouette, posed_vertices
@@ -35,15 +32,16 @@ from cuda_ext import ops
 
 Detect = Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "478 2"] | None]
 """Landmarks of the face in a picture, in its pixels."""
+Distance = Callable[[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]], float]
+"""How different two pictures look; NaN where they are too small to tell."""
 
 DETECT_SCALE = 2
 """Truth and render are enlarged alike before detection: the detector wants faces of 100 px and more."""
 HEAD_MARGIN = 2 / 256
 """The head mask is grown by this share of the long side, so that the outline counts too."""
-NO_FACE = np.full((478, 2), np.nan)
-LEAST_SILENT_FRAMES = 10
-"""Of silence and of speech: with fewer, the energies of lip motion in both are not compared."""
 REFINE_STEPS, REFINE_FRAMES, REFINE_RATES = 25, 16, (1e-3, 4e-4)
+PERCEPTUAL_FRAMES = 16
+"""Evenly spaced test frames whose looks are compared: a network sees them."""
 
 
 @dataclass
@@ -52,14 +50,15 @@ class Mode:
 
     psnr: list[float] = field(default_factory=list)
     ssim: list[float] = field(default_factory=list)
+    stlpips: list[float] = field(default_factory=list)
+    """Of a few frames only, where the metric is there."""
     landmark_px: list[float] = field(default_factory=list)
-    aperture: list[float] = field(default_factory=list)
     points: list[np.ndarray] = field(default_factory=list)
     """Landmarks of each picture, NaN where no face was found."""
 
     def summary(self) -> dict[str, float]:
         """Means over the frames where a value exists; landmark distance in pixels at 256 px long side."""
-        values = {"psnr": self.psnr, "ssim": self.ssim, "landmark_px": self.landmark_px}
+        values = {"psnr": self.psnr, "ssim": self.ssim, "stlpips": self.stlpips, "landmark_px": self.landmark_px}
         return {k: round(float(np.nanmean(v)), 4) for k, v in values.items() if len(v) and np.isfinite(v).any()}
 
 
@@ -69,7 +68,9 @@ class Evaluation:
 
     summary: dict
     modes: dict[str, Mode]
-    truth_aperture: Float[np.ndarray, " n"]
+    true: Movement
+    shown: Movement
+    """How the video's and the full render's landmarks move over the test frames."""
     frames: list[int]
     samples: list[tuple[int, UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w 3"]]]
     """(frame, truth, full render) of a few test frames."""
@@ -78,7 +79,9 @@ class Evaluation:
 class Evaluator:
     """Scores one avatar on the test frames of its own capture."""
 
-    def __init__(self, avatar: Avatar, capture: Capture, detect: Detect, long_side: int = 256) -> None:
+    def __init__(
+        self, avatar: Avatar, capture: Capture, detect: Detect, long_side: int = 256, perceptual: Distance | None = None
+    ) -> None:
         info = avatar.info
         if info["capture"]["content_hash"] != capture.content_hash:
             raise BadInput(
@@ -93,7 +96,7 @@ class Evaluator:
         self.train = [i for i in range(start, end + 1) if capture.tracked[i]]
         if not self.test:
             raise BadInput("the clip has no held-out frames with a face", fix="record a longer clip")
-        self.avatar, self.capture, self.detect = avatar, capture, detect
+        self.avatar, self.capture, self.detect, self.perceptual = avatar, capture, detect, perceptual
         self.frames = FrameStore(capture, long_side, cache_mb=256)
         self.prepared: PreparedMotion = avatar.prepare(capture.motion, audio=capture.audio_path)
         self.plate = avatar.plate(self.frames.camera, "plate")
@@ -103,8 +106,8 @@ class Evaluator:
         """Score all test frames."""
         names = ("full", "head", "paste_back", "mean_frame", "nearest_frame")
         modes = {name: Mode() for name in names}
-        truth_aperture, truth_points, kept = [], [], []
-        keep = set(np.array(self.test)[np.linspace(0, len(self.test) - 1, samples).astype(int)].tolist())
+        truth_points, kept = [], []
+        keep, judged = set(self._spread(samples)), set(self._spread(PERCEPTUAL_FRAMES if self.perceptual else 0))
         mean_frame = self._mean_frame()
         with progress("evaluate", len(self.test)) as bar:
             for done, index in enumerate(self.test):
@@ -112,7 +115,6 @@ class Evaluator:
                 image = self._render(index)
                 head = torch.from_numpy(self._head_mask(index))
                 landmarks = self._landmarks(truth)
-                truth_aperture.append(aperture(landmarks))
                 truth_points.append(NO_FACE if landmarks is None else landmarks)
                 self._score(modes["full"], image, truth, landmarks)
                 self._score_head(modes["head"], image, truth, landmarks, head)
@@ -121,16 +123,26 @@ class Evaluator:
                 self._score(modes["mean_frame"], mean_frame, truth, landmarks)
                 nearest = self.frames[self._nearest(index)][0]
                 self._score(modes["nearest_frame"], nearest, truth, landmarks)
+                if index in judged:
+                    pictures = {"full": image, "mean_frame": mean_frame, "nearest_frame": nearest}
+                    self._score_looks(modes, pictures, truth, head)
                 if index in keep:
                     kept.append((index, to_uint8(truth), to_uint8(image)))
                 bar.update(done + 1, f"PSNR {np.mean(modes['full'].psnr):.2f}")
-        summary = self._summary(modes, np.array(truth_aperture))
-        summary["full"] |= self._movement(modes["full"], np.array(truth_aperture), np.stack(truth_points))
-        return Evaluation(summary, modes, np.array(truth_aperture), self.test, kept)
+        summary = self._summary(modes)
+        seconds = self.capture.motion.timestamps_seconds[self.test]
+        true, shown = (Movement(seconds, np.stack(points)) for points in (truth_points, modes["full"].points))
+        summary["full"] |= compare(true, shown, self.capture.audio_path)
+        return Evaluation(summary, modes, true, shown, self.test, kept)
 
     def mean_psnr(self) -> float:
         """Mean PSNR of the full render alone."""
         return float(np.mean([psnr(self._render(i), self.frames[i][0]) for i in self.test]))
+
+    def _spread(self, count: int) -> list[int]:
+        """Test frames, evenly spaced."""
+        places = np.linspace(0, len(self.test) - 1, min(count, len(self.test))).astype(int)
+        return [self.test[place] for place in places]
 
     # -- pictures -----------------------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -175,17 +187,24 @@ class Evaluator:
         self, mode: Mode, image: Tensor, truth: Tensor, truth_landmarks: np.ndarray | None, head: Bool[Tensor, "h w"]
     ) -> None:
         """As `_score`, with everything outside the head's silhouette made equal and grey."""
-        inside, gray = head[..., None], torch.tensor(0.5)
-        rows, columns = torch.nonzero(head.any(1))[:, 0], torch.nonzero(head.any(0))[:, 0]
-        box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-        image, truth = torch.where(inside, image, gray), torch.where(inside, truth, gray)
+        box, grey_outside = _head_only(head)
+        image, truth = grey_outside(image), grey_outside(truth)
         mode.psnr.append(psnr(image, truth, head))
         mode.ssim.append(ssim(image[box], truth[box]))
         self._score_landmarks(mode, image, truth_landmarks)
 
+    def _score_looks(
+        self, modes: dict[str, Mode], pictures: dict[str, Tensor], truth: Tensor, head: Bool[Tensor, "h w"]
+    ) -> None:
+        assert self.perceptual is not None
+        for name, image in pictures.items():
+            modes[name].stlpips.append(self.perceptual(image, truth))
+        box, grey_outside = _head_only(head)
+        looks = self.perceptual(grey_outside(pictures["full"])[box], grey_outside(truth)[box])
+        modes["head"].stlpips.append(looks)
+
     def _score_landmarks(self, mode: Mode, image: Tensor, truth_landmarks: np.ndarray | None) -> None:
         found = self._landmarks(image)
-        mode.aperture.append(aperture(found))
         mode.points.append(NO_FACE if found is None else found)
         distance = np.nan
         if found is not None and truth_landmarks is not None:
@@ -195,8 +214,8 @@ class Evaluator:
     def refined(self) -> dict[str, float]:
         """PSNR and SSIM of the full render after correcting the six pose numbers on each test image."""
         scores = Mode()
-        chosen = np.array(self.test)[np.linspace(0, len(self.test) - 1, min(len(self.test), REFINE_FRAMES)).astype(int)]
-        for index in chosen.tolist():
+        chosen = self._spread(REFINE_FRAMES)
+        for index in chosen:
             truth = self.frames[index][0]
             image = self._refine(index, truth)
             scores.psnr.append(psnr(image, truth))
@@ -223,50 +242,24 @@ class Evaluator:
         gaussians = self.avatar.layers.gaussians(self.avatar.head, self.avatar.neutral, driven)
         return render(gaussians, self.frames.camera, background=self.plate).rgb
 
-    def _summary(self, modes: dict[str, Mode], truth: Float[np.ndarray, " n"]) -> dict:
-        rendered = np.array(modes["full"].aperture)
-        both = np.isfinite(truth) & np.isfinite(rendered)
-        mouth = {
-            "aperture_r": round(correlation(truth[both], rendered[both]), 4),
-            "aperture_slope": round(slope(truth[both], rendered[both]), 4),
-            "faces_found": round(float(both.mean()), 4),
-        }
+    def _summary(self, modes: dict[str, Mode]) -> dict:
         camera = self.frames.camera
         return {
             "test_frames": len(self.test),
             "long_side": max(camera.width, camera.height),
-            "full": modes["full"].summary() | mouth,
+            "full": modes["full"].summary(),
             "head": modes["head"].summary(),
             "paste_back": modes["paste_back"].summary(),
             "refined": self.refined(),
             "rivals": {name: modes[name].summary() for name in ("mean_frame", "nearest_frame")},
         }
 
-    def _movement(self, mode: Mode, truth: Float[np.ndarray, " n"], points: Float[np.ndarray, "n 478 2"]) -> dict:
-        """How the render moves beside the video: trembling, delay of the lips, lips in silence."""
-        rendered = np.array(mode.aperture)
-        both = np.isfinite(truth) & np.isfinite(rendered)
-        found = {"lag_frames": lag_frames(truth[both], rendered[both])}
-        trembling = jitter(np.stack(mode.points)) / max(jitter(points), 1e-9)
-        found |= {"jitter_ratio": round(trembling, 4)} if np.isfinite(trembling) else {}
-        if self.capture.audio_path is None:
-            return found
-        voice = prosody(features(load_audio(self.capture.audio_path)))
-        seconds = self.capture.motion.timestamps_seconds[self.test]
-        speaking = np.interp(seconds, voice.timestamps_seconds, voice.speaking.astype(float))[1:]
-        motion = np.square(np.diff(rendered))
-        quiet, loud = (motion[where & np.isfinite(motion)] for where in (speaking == 0, speaking == 1))
-        if min(len(quiet), len(loud)) < LEAST_SILENT_FRAMES:
-            return found
-        return found | {"silence_motion": round(float(quiet.mean() / max(loud.mean(), 1e-12)), 4)}
 
-
-def aperture(landmarks: Float[np.ndarray, "478 2"] | None) -> float:
-    """Opening of the inner lips over the distance of the outer eye corners; NaN without a face."""
-    if landmarks is None:
-        return float("nan")
-    top, bottom, left, right = landmarks[[*LIP_MIDDLES, *OUTER_EYE_CORNERS]]
-    return float(np.linalg.norm(top - bottom) / max(np.linalg.norm(left - right), 1e-6))
+def _head_only(head: Bool[Tensor, "h w"]) -> tuple[tuple[slice, slice], Callable[[Tensor], Tensor]]:
+    """The box around the head, and what makes a picture grey outside of the head."""
+    rows, columns = torch.nonzero(head.any(1))[:, 0], torch.nonzero(head.any(0))[:, 0]
+    box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+    return box, lambda image: torch.where(head[..., None], image, torch.tensor(0.5))
 
 
 def render_fps(avatar: Avatar, long_side: int = 512, frames: int = 30) -> float:

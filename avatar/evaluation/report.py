@@ -17,6 +17,17 @@ from avatar.model import Avatar
 
 ORBIT_DEGREES = (-30, -15, 0, 15, 30)
 ERROR_GAIN = 4
+MOVEMENT = {
+    "aperture_r": ("mouth opening: r", "correlation of the opening of the lips over the test frames; 1 is best"),
+    "aperture_slope": ("mouth opening: slope", "its amplitude, render over video; 1 is right, less opens too little"),
+    "lag_frames": ("mouth opening: lag, frames", "by how many frames the render's lips come late, by best correlation"),
+    "jitter_ratio": ("trembling", "third difference of all landmarks in time, render over video; 1 trembles as much"),
+    "silence_motion": (
+        "lips in silence", "energy of the render's lip motion where nobody speaks, over that where somebody does"
+    ),
+    "faces_found": ("faces found", "share of the pairs of pictures in which both show a face"),
+}  # fmt: skip
+"""Scores of `movement.compare`: what they are called and what they mean."""
 
 
 def write_report(path: Path, avatar: Avatar, evaluation: Evaluation) -> None:
@@ -37,6 +48,10 @@ def write_report(path: Path, avatar: Avatar, evaluation: Evaluation) -> None:
         summary=evaluation.summary,
         info=avatar.info,
         rows=rows,
+        looked_at=len(evaluation.modes["full"].stlpips),
+        movement=[
+            (n, evaluation.summary["full"][k], m) for k, (n, m) in MOVEMENT.items() if k in evaluation.summary["full"]
+        ],
         error_gain=ERROR_GAIN,
         contact=data_uri(contact_sheet(evaluation)),
         orbit=data_uri(orbit_sheet(avatar)),
@@ -82,8 +97,8 @@ def curves_svg(evaluation: Evaluation) -> str:
         top.plot(evaluation.frames, evaluation.modes[name].psnr, label=name.replace("_", " "), lw=1)
     top.set_ylabel("PSNR, dB")
     top.legend(fontsize=7, ncols=4)
-    bottom.plot(evaluation.frames, evaluation.truth_aperture, label="video", lw=1)
-    bottom.plot(evaluation.frames, evaluation.modes["full"].aperture, label="render", lw=1)
+    bottom.plot(evaluation.frames, evaluation.true.aperture, label="video", lw=1)
+    bottom.plot(evaluation.frames, evaluation.shown.aperture, label="render", lw=1)
     bottom.set_ylabel("mouth aperture / eye distance")
     bottom.set_xlabel("frame")
     bottom.legend(fontsize=7)

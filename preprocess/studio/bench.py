@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from avatar.errors import VisavisError
+from avatar.evaluation.metrics import rounded
 from avatar.head import load_head
 from avatar.info import machine
 from avatar.progress import note
@@ -52,7 +53,10 @@ def run(
         found = {seed: _scored(home, Path(temporary), seed, seconds, config or PreprocessConfig()) for seed in seeds}
     scores = {seed: score for seed, (score, _) in found.items()}
     rows = [{"case": f"studio seed {seed}", **score.row(), **floors(seed)} for seed, score in scores.items()]
-    layers = [{"case": f"studio seed {seed}", **_rounded(layer)} for seed, (_, layer) in found.items()]
+    layers = [
+        {"case": f"studio seed {seed}", **{name: rounded(value) for name, value in layer.items()}}
+        for seed, (_, layer) in found.items()
+    ]
     shown = {"summary": summary(list(scores.values())), "layers": layers}
     return {"machine": began, "seconds": seconds, "rows": rows} | shown
 
@@ -73,15 +77,11 @@ def summary(scores: Sequence[Score]) -> list[dict[str, Any]]:
             continue
         away = [max(lowest - v, v - highest) for v in values]
         lines.append({
-            "quantity": name, "mean": round(float(np.mean(values)), 3), "worst": round(values[int(np.argmax(away))], 3),
+            "quantity": name,
+            "mean": rounded(np.mean(values), 3), "worst": rounded(values[int(np.argmax(away))], 3),
             "bar": f"{lowest:g} to {highest:g}", "reached": f"{sum(a <= 0 for a in away)} of {len(values)}",
         })  # fmt: skip
     return lines
-
-
-def _rounded(row: dict[str, float]) -> dict[str, float | None]:
-    """Without NaN, which JSON does not know."""
-    return {name: round(value, 4) if np.isfinite(value) else None for name, value in row.items()}
 
 
 def _scored(

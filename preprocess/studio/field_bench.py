@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from avatar.assets import ASSETS, find_asset
 from avatar.errors import BadInput
+from avatar.evaluation.perceptual import perceptual_metric
 from avatar.evaluation.protocol import Evaluation, Evaluator, render_fps
 from avatar.fields.presets import PRESETS
 from avatar.fitting import FitConfig, fit
@@ -90,10 +91,10 @@ def _subject(home: Path, subject: str, seconds: float) -> tuple[CaptureFolder, S
 def _scored(path: Path, capture: CaptureFolder, studio: StudioFolder | None) -> tuple[dict[str, Any], Evaluation]:
     exact, baked = load(path, exact=True), load(path)
     with Detector() as detector:
-        evaluation = Evaluator(exact, capture, detector.landmarks).run(SHEET_FRAMES)
+        evaluation = Evaluator(exact, capture, detector.landmarks, perceptual=perceptual_metric()).run(SHEET_FRAMES)
         played = Evaluator(baked, capture, detector.landmarks).mean_psnr() if exact.layers.field else None
     scores, fitted = evaluation.summary, exact.info["fit"]
-    row = {**scores["full"], "head_psnr": scores["head"]["psnr"]}
+    row = {**scores["full"], "head_psnr": scores["head"]["psnr"], "head_stlpips": scores["head"].get("stlpips")}
     row |= {"baked_psnr": scores["full"]["psnr"] if played is None else round(played, 4)}
     row |= {
         "mean_frame": scores["rivals"]["mean_frame"]["psnr"],

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 
 from avatar.errors import BadInput
-from avatar.evaluation.metrics import correlation, slope
+from avatar.evaluation.metrics import correlation, rounded, slope
 from avatar.geometry import quat_to_matrix
 from avatar.head import load_head
 from avatar.head.calibration import calibrate
@@ -58,9 +58,9 @@ class Score:
     lip_lag_frames: int
     """By how many frames the tracked lips come late."""
 
-    def row(self) -> dict[str, float | int | bool]:
-        """Plain, rounded numbers."""
-        return {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
+    def row(self) -> dict[str, float | int | bool | None]:
+        """Plain, rounded numbers; None for lips that never move, whose aperture has no correlation."""
+        return {k: rounded(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True)
