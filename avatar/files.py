@@ -167,23 +167,35 @@ def write_json(path: Path, content: dict) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def read_json(path: Path, schema: str, kind: str) -> dict:
+def read_json(path: Path, schema: str, kind: str, again: str = "") -> dict:
     """Read a JSON file of ours and check its schema.
+
+    Args:
+        kind: what a folder with this file is called.
+        again: how to make one anew, for who has another version.
 
     Raises:
         BadInput: there is no such file.
         FormatMismatch: it is not JSON, or of another schema.
     """
+    again = again or f"make {kind} again"
     if not path.is_file():
         raise BadInput(f"{path.parent} is not {kind}", expected=f"a folder with {path.name}", got="no such file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as e:
-        raise FormatMismatch(f"{path} is not valid JSON", got=str(e), fix=f"make {kind} again") from e
+        raise FormatMismatch(f"{path} is not valid JSON", got=str(e), fix=again) from e
     got = content.get("schema") if isinstance(content, dict) else None
     if got != schema:
-        raise FormatMismatch(f"{path} has another schema", expected=schema, got=str(got), fix=f"make {kind} again")
+        newer = isinstance(got, str) and _version(got) > _version(schema)
+        fix = f"update visavis to one that reads it, or {again}" if newer else again
+        raise FormatMismatch(f"{path} has another schema", expected=schema, got=str(got), fix=fix)
     return content
+
+
+def _version(schema: str) -> int:
+    number = schema.rpartition("/")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -47,12 +47,14 @@ def describe(path: Path) -> dict:
 
 
 def _avatar(path: Path) -> dict:
-    from avatar.model import SCHEMA, load
+    from avatar.model import load
+    from avatar.stored import LAYERS_FILE, read_content
 
-    content = read_json(path / "avatar.json", SCHEMA, "an avatar")
+    content = read_content(path)
     avatar = load(path)
     layers = {"head": len(avatar.layers.head.means), "torso": len(avatar.layers.torso.means)}
-    return {"kind": "avatar", "gaussians": layers, "frames": len(avatar.own_motion)} | content
+    size = {"mb": round((path / LAYERS_FILE).stat().st_size / 1e6, 2)}
+    return {"kind": "avatar", "gaussians": layers} | size | {"frames": len(avatar.own_motion)} | content
 
 
 def describe_head(head: LinearHead) -> dict:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,7 +19,7 @@ from avatar.fields.bound import BoundField
 from avatar.head.model import HeadModel
 from avatar.types import Gaussians
 from cuda_ext import ops
-from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso
+from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, each_array
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class HeadLayer:
     """How much of the offset keeps its direction in the world instead of turning with the triangle: 1 for hanging hair,
     which follows its root but obeys gravity. Not optimised."""
     hang_axes: Float[Tensor, "n 3 3"]
-    """Local to world axes in the frame where `hang` was decided. Not optimised."""
+    """Local to world axes in the frame where `hang` was decided; of no effect where that is 0. Not optimised."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,20 @@ class Layers:
         head, torso = ({f.name: getattr(layer, f.name) for f in fields(layer)} for layer in (self.head, self.torso))
         return RigHead(**head), RigTorso(**torso)
 
+    def arrays(self) -> tuple[RigHead, RigTorso]:
+        """The same as numpy arrays."""
+        head, torso = self.rig_parts()
+        return each_array(head, _numpy), each_array(torso, _numpy)
+
+    @staticmethod
+    def from_arrays(head: RigHead, torso: RigTorso) -> Layers:
+        """Inverse of `arrays`."""
+
+        def build(kind, part):
+            return kind(**{f.name: torch.from_numpy(getattr(part, f.name)) for f in fields(kind)})
+
+        return Layers(build(HeadLayer, head), build(TorsoLayer, torso))
+
     def tensors(self) -> dict[str, Tensor]:
         """All tensors under flat names such as `head.means`; a field's parameters as `field.` and their name."""
         parts = {"head": self.head, "torso": self.torso}
@@ -121,6 +136,14 @@ class Layers:
 
         return Layers(build(HeadLayer, "head"), build(TorsoLayer, "torso"), field and field.of(tensors))
 
+    def picked(self, head: Int[Tensor, " a"], torso: Int[Tensor, " b"]) -> Layers:
+        """The Gaussians with these numbers, in that order; a field's rows go with them."""
+        tensors = self.tensors()
+        rows = {name: head for name in tensors if name.startswith("head.")}
+        rows |= {name: torso for name in tensors if name.startswith("torso.")}
+        rows |= {f"field.{name}": head for name in (self.field.network.per_gaussian if self.field else ())}
+        return Layers.from_tensors(tensors | {name: tensors[name][index] for name, index in rows.items()}, self.field)
+
     def copy(self) -> Layers:
         """A detached copy that later optimisation does not touch."""
         return Layers.from_tensors({name: t.detach().clone() for name, t in self.tensors().items()}, self.field)
@@ -137,6 +160,10 @@ class Layers:
 def rig_mesh(model: HeadModel, neutral: Float[Tensor, "v 3"]) -> RigMesh:
     """One person's head as the rig kernel takes it."""
     return RigMesh(neutral, model.expression_basis, model.faces.int(), model.joint_regressor, model.skin_weights)
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
 
 
 def _roll_matrix(angle: float) -> Float[Tensor, "3 3"]:

@@ -2,7 +2,7 @@
 
 On disk an avatar is a folder: `avatar.json` (schema, config, camera, metrics), `avatar.safetensors` (layers, driving
 space, background), `motion.npz` (the person's own track), `audio.wav` if the video had sound, and `field.safetensors`
-if a field was fitted that had to be baked.
+if a field was fitted that had to be baked. How layers are stored is for `avatar.stored` to say.
 """
 
 from __future__ import annotations
@@ -25,14 +25,24 @@ from avatar.errors import BadInput, FormatMismatch
 from avatar.fields.bound import BoundField
 from avatar.fields.presets import preset_named
 from avatar.fields.protocol import Rest, Sizes
-from avatar.files import load_tensors, read_json, save_tensors, write_json
+from avatar.files import load_tensors, save_tensors, write_json
 from avatar.head import load_head
 from avatar.head.model import HeadModel
 from avatar.layers import Layers, rig_mesh
 from avatar.motion.motion_io import load_motion, save_motion
 from avatar.plate import plate_behind
-from avatar.playback import AVATAR_SCHEMA, Background, Player
+from avatar.playback import Background, Player
 from avatar.renderer import render
+from avatar.stored import (
+    AVATAR_SCHEMA,
+    LAYERS_FILE,
+    Precision,
+    fit_again,
+    in_floats,
+    pack_layers,
+    read_content,
+    read_layers,
+)
 from avatar.types import Camera, Gaussians, HeadParams, Motion, RenderOutput
 from cuda_ext.rig_types import each_array
 
@@ -68,7 +78,7 @@ class Avatar:
     @property
     def content_hash(self) -> str:
         """Checksum of the avatar's tensors on disk; empty for one that was not saved."""
-        return sha256_file(self.path / "avatar.safetensors") if self.path else ""
+        return sha256_file(self.path / LAYERS_FILE) if self.path else ""
 
     def default_params(self) -> HeadParams:
         """Rest expression at the mean pose."""
@@ -137,10 +147,10 @@ class Avatar:
 
     @cached_property
     def _player(self) -> Player:
-        head, torso = self.layers.rig_parts()
-        mesh = rig_mesh(self.head, self.neutral)
-        parts = (each_array(mesh, _numpy), each_array(head, _numpy), each_array(torso, _numpy))
-        return Player(*parts, self.driving.statistics(), self.background, self.camera, self.own_motion)  # pyright: ignore[reportArgumentType]
+        mesh = each_array(rig_mesh(self.head, self.neutral), _numpy)
+        return Player(
+            mesh, *self.layers.arrays(), self.driving.statistics(), self.background, self.camera, self.own_motion
+        )  # pyright: ignore[reportArgumentType]
 
     def render(self, motion: str | Motion = "own", camera: Camera | None = None, frame: int = 0):
         """The API's short form: one 8-bit RGB frame of a motion (default: the person's own track and camera)."""
@@ -151,12 +161,13 @@ class Avatar:
         prepared = self.own if isinstance(motion, str) else self.prepare(motion, foreign=True)
         return self.frame(prepared, frame, camera or self.camera)
 
-    def save(self, folder: Path) -> None:
-        """Write the avatar's files into an existing folder."""
+    def save(self, folder: Path, precision: Precision = "float32") -> None:
+        """Write the avatar's files into an existing folder; "half" and "int8" keep less of its layers."""
+        packed = pack_layers(*self.layers.arrays(), precision)
         driving = {f"driving.{f.name}": getattr(self.driving, f.name) for f in fields(self.driving)}
         plate = torch.from_numpy(self.background)
-        tensors = self.layers.tensors() | driving | {"neutral": self.neutral, "background": plate}
-        save_tensors(folder / "avatar.safetensors", tensors)
+        layers = {name: torch.from_numpy(array) for name, array in packed.items()}
+        save_tensors(folder / LAYERS_FILE, layers | driving | {"neutral": self.neutral, "background": plate})
         save_motion(folder / "motion.npz", self.own_motion)
         if self.audio_path:
             shutil.copyfile(self.audio_path, folder / "audio.wav")
@@ -166,20 +177,22 @@ class Avatar:
         write_json(folder / "avatar.json", content)
 
 
-def load(path: str | Path, *, exact: bool = False) -> Avatar:
+def load(path: str | Path, *, exact: bool = False, gaussians: int | None = None) -> Avatar:
     """Open an avatar folder.
 
     Args:
         exact: with the deformation field that was fitted, as slow as that is, instead of what it was baked to. The same
             for avatars without one.
+        gaussians: take no more than so many, the most important ones; not with `exact`.
 
     Raises:
-        BadInput: no such folder, or not an avatar.
+        BadInput: no such folder, or not an avatar; `gaussians` is not above 0.
         FormatMismatch: another schema, a damaged file, or another version of the head model.
     """
+    if exact and gaussians is not None:
+        raise ValueError("gaussians: a field that is not baked has all of them")
     path = Path(path)
-    content = read_json(path / "avatar.json", SCHEMA, "an avatar")
-    tensors, _ = load_tensors(path / "avatar.safetensors", "the avatar")
+    content = read_content(path)
     head = load_head(content["head"]["name"])
     if head.content_hash != content["head"]["content_hash"]:
         raise FormatMismatch(
@@ -188,18 +201,17 @@ def load(path: str | Path, *, exact: bool = False) -> Avatar:
             got=head.content_hash,
             fix="fit the avatar again with this version, or install the one that made it",
         )
-    try:
-        driving = DrivingSpace(**{f.name: tensors[f"driving.{f.name}"] for f in fields(DrivingSpace)})
-        layers, neutral, background = Layers.from_tensors(tensors), tensors["neutral"], tensors["background"].numpy()
-    except KeyError as e:
-        raise FormatMismatch(f"{path}/avatar.safetensors lacks {e}", fix="fit the avatar again") from e
+    stored = read_layers(path, lambda rest: each_array(rig_mesh(head, torch.from_numpy(rest)), _numpy), gaussians)
+    layers = Layers.from_arrays(in_floats(stored.head), in_floats(stored.torso))
+    neutral = torch.from_numpy(stored.mesh.neutral)
+    driving = DrivingSpace(**{name: torch.from_numpy(array) for name, array in stored.space._asdict().items()})
     if exact and (path / FIELD_FILE).exists():
         layers = _with_field(path, content, head, neutral)
     camera = Camera(**content["camera"])
     info = {k: v for k, v in content.items() if k not in ("schema", "tool_version", "head", "camera")}
     audio = path / "audio.wav"
     return Avatar(
-        head, neutral, layers, driving, background, camera, load_motion(path / "motion.npz"), info, path,
+        head, neutral, layers, driving, stored.plate, camera, load_motion(path / "motion.npz"), info, path,
         audio if audio.exists() else None, content["head"]["name"],
     )  # fmt: skip
 
@@ -217,9 +229,7 @@ def _with_field(path: Path, content: dict, head: HeadModel, neutral: Tensor) -> 
         network = preset_named(content["config"]["field"]).build(sizes)
         return Layers.from_tensors(tensors, network and BoundField(network, Rest(head, neutral), sizes))
     except (KeyError, TypeError, RuntimeError) as e:
-        raise FormatMismatch(
-            f"{path / FIELD_FILE} does not hold this avatar's field: {e}", fix="fit the avatar again"
-        ) from e
+        raise FormatMismatch(f"{path / FIELD_FILE} does not hold this avatar's field: {e}", fix=fit_again(path)) from e
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

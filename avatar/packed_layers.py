@@ -13,7 +13,8 @@ class PackedLayers:
     """Head and torso whose maps are packed: `head` and `torso` have none, but stand where `move` puts them."""
 
     def __init__(self, head: RigHead, torso: RigTorso, storage: Storage) -> None:
-        """`head` and `torso` are contiguous float32 arrays.
+        """`head` and `torso` are contiguous float32 arrays; maps may be packed already, and then are taken as they are
+        if `storage` is theirs.
 
         Raises:
             ValueError: an unknown storage, or a map that holds a NaN or infinity.
@@ -25,11 +26,7 @@ class PackedLayers:
         self.torso = torso._replace(means=torso.means.copy(), map_means=_without(torso.map_means))
         self._of_head = [
             (_packed(head.map_means, storage), head.means, self.head.means),
-            (
-                _packed(head.map_opacities[:, None], storage),
-                head.opacity_logits[:, None],
-                self.head.opacity_logits[:, None],
-            ),
+            (_packed(head.map_opacities, storage), head.opacity_logits, self.head.opacity_logits),
         ]
         if head.map_colors is not None:
             self.head = self.head._replace(colors=head.colors.copy(), map_colors=_without(head.map_colors))
@@ -54,10 +51,12 @@ class PackedLayers:
                     np.add(moved, at_rest, out=moved)
 
 
-def _packed(values: np.ndarray, storage: Storage) -> PackedMap | None:
-    return pack_map(values, storage) if values.shape[2] else None
+def _packed(values: np.ndarray | PackedMap, storage: Storage) -> PackedMap | None:
+    if isinstance(values, PackedMap):
+        return values if values.storage == storage else pack_map(values.unpack(), storage)
+    return pack_map(values, storage) if values.shape[-1] else None
 
 
-def _without(values: np.ndarray) -> np.ndarray:
+def _without(values: np.ndarray | PackedMap) -> np.ndarray:
     """The map of no features."""
     return np.zeros((*values.shape[:-1], 0), np.float32)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -20,20 +20,18 @@ from avatar import driving_maths
 from avatar.assets import head_folder
 from avatar.driving_maths import Statistics
 from avatar.errors import BackendUnavailable, BadInput, FormatMismatch
-from avatar.files import read_arrays, read_json
+from avatar.files import read_arrays
 from avatar.motion.motion_io import load_motion
 from avatar.packed_layers import PackedLayers
 from avatar.plate import plate_behind
+from avatar.stored import Precision, in_floats, pose_shapes, read_content, read_layers
 from avatar.tracks import AlongMotion, Camera, Motion
 from cuda_ext.backends import BackendMissing, native
 from cuda_ext.camera_models import CAMERA_MODELS, MAX_SIDE
-from cuda_ext.packed import Storage
+from cuda_ext.packed import PackedMap
 from cuda_ext.rig_types import RigHead, RigMesh, RigPose, RigTorso, addresses, counts, each_array, shapes
 
-AVATAR_SCHEMA = "visavis.avatar/2"
 Background = str | tuple[float, float, float]
-Maps = Literal["float32"] | Storage
-"""How linear maps are kept: "half" and "int8" take a half and a quarter of the memory, and round."""
 
 
 @runtime_checkable
@@ -72,9 +70,12 @@ class Player:
         plate: UInt8[np.ndarray, "h w 3"],
         camera: Camera,
         own_motion: Motion,
-        maps: Maps = "float32",
+        maps: Precision = "float32",
     ) -> None:
-        """`mesh`, `head` and `torso` are numpy arrays.
+        """`mesh`, `head` and `torso` are numpy arrays; the linear maps of the two may be packed.
+
+        Args:
+            maps: how linear maps are kept: "half" and "int8" take a half and a quarter of the memory, and round.
 
         Raises:
             BackendUnavailable: the compiled kernels can't run here.
@@ -83,11 +84,13 @@ class Player:
         self.space, self.camera, self.own_motion = space, camera, own_motion
         self._plate = np.ascontiguousarray(plate)
         self._mesh = RigMesh(*(_contiguous(a, name == "faces") for name, a in mesh._asdict().items()))
+        if maps == "float32":
+            head, torso = in_floats(head), in_floats(torso)
         given = {name: a for name, a in head._asdict().items() if a is not None}
         self._head = RigHead(**{name: _contiguous(a, name == "triangles") for name, a in given.items()})
         self._torso = RigTorso(*map(_contiguous, torso))
         mesh_counts, head_counts, torso_counts = counts(self._mesh, self._head, self._torso)
-        self._check(RigPose(*(np.zeros(s) for s in _pose_shapes(mesh_counts[2], head_counts[1], torso_counts[1]))))
+        self._check(RigPose(*(np.zeros(s) for s in pose_shapes(mesh_counts[2], head_counts[1], torso_counts[1]))))
         self._packed = None if maps == "float32" else PackedLayers(self._head, self._torso, maps)
         try:
             if self._packed:
@@ -239,30 +242,26 @@ def _camera_row(camera: Camera) -> list[float]:
     return row
 
 
-def load_player(path: str | Path, maps: Maps = "float32") -> Player:
-    """Open an avatar folder for playing, with its linear maps packed if asked for.
+def load_player(path: str | Path, maps: Precision = "float32", *, gaussians: int | None = None) -> Player:
+    """Open an avatar folder for playing, with its linear maps packed if asked for: as they are where they lie so.
 
     The head model is read from its converted copy; where it was never converted, torch is needed once to do that.
 
+    Args:
+        gaussians: play no more than so many, the most important ones.
+
     Raises:
-        BadInput: no such folder, or not an avatar.
+        BadInput: no such folder, or not an avatar; `gaussians` is not above 0.
         FormatMismatch: another schema, a damaged file, or another version of the head model.
         BackendUnavailable: the compiled kernels can't run here.
     """
     path = Path(path)
-    content = read_json(path / "avatar.json", AVATAR_SCHEMA, "an avatar")
-    arrays, _ = read_arrays(path / "avatar.safetensors", fix="make the avatar again")
+    content = read_content(path)
     head_model = _head_arrays(content["head"]["name"], content["head"]["content_hash"])
-    try:
-        space = Statistics(*(arrays[f"driving.{name}"] for name in Statistics._fields))
-        stored = [name for name in RigHead._fields if f"head.{name}" in arrays or name not in RigHead._field_defaults]
-        head = RigHead(**{name: arrays[f"head.{name}"] for name in stored})
-        torso = RigTorso(*(arrays[f"torso.{name}"] for name in RigTorso._fields))
-        mesh = RigMesh(arrays["neutral"], *(head_model[name] for name in RigMesh._fields[1:]))
-        plate = arrays["background"]
-    except KeyError as e:
-        raise FormatMismatch(f"{path}/avatar.safetensors lacks {e}", fix="fit the avatar again") from e
-    return Player(mesh, head, torso, space, plate, Camera(**content["camera"]), load_motion(path / "motion.npz"), maps)
+    rest = [head_model[name] for name in RigMesh._fields[1:]]
+    stored = read_layers(path, lambda neutral: RigMesh(neutral, *rest), gaussians)
+    camera, motion = Camera(**content["camera"]), load_motion(path / "motion.npz")
+    return Player(stored.mesh, stored.head, stored.torso, stored.space, stored.plate, camera, motion, maps)
 
 
 def _head_arrays(name: str, content_hash: str) -> dict[str, np.ndarray]:
@@ -281,14 +280,12 @@ def _head_arrays(name: str, content_hash: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _pose_shapes(expressions: int, features: int, torso_features: int) -> list[tuple[int, ...]]:
-    return [(expressions,), (4, 3), (3, 3), (3,), (features,), (torso_features,), (3,)]
-
-
 def _shapes_only(part: Any) -> Any:
     """The same shapes, without memory: what later poses are checked against."""
     return each_array(part, lambda array: np.broadcast_to(np.float32(0), array.shape))
 
 
-def _contiguous(array: np.ndarray, integers: bool = False) -> np.ndarray:
+def _contiguous(array: np.ndarray | PackedMap, integers: bool = False) -> Any:
+    if isinstance(array, PackedMap):
+        return array
     return np.ascontiguousarray(array, np.int32 if integers else np.float32)

@@ -1,10 +1,12 @@
 """Baked per-Gaussian linear maps in int8 or half, and their product with a feature vector. numpy only.
 
-A map (n, c, k) takes k driving features to c numbers per Gaussian. Each of its n c rows keeps a scale of its own.
+A map (n, c, k) takes k driving features to c numbers per Gaussian, a map (n, k) to one. Each of its rows keeps a scale
+of its own.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,11 +42,12 @@ class PackedMap:
 
     data: np.ndarray
     """(blocks, k, 16) int8 or float16: rows of the map in blocks of 16, feature by feature."""
-    scales: Float[np.ndarray, "n c"]
+    scales: Float[np.ndarray, "n *c"]
     """What the stored numbers of a row are multiplied with, float32."""
 
     def __post_init__(self):
-        rows = _checked(self.scales, "scales", (None, None), np.float32).size
+        axes = 1 if getattr(self.scales, "ndim", 2) == 1 else 2
+        rows = _checked(self.scales, "scales", (None,) * axes, np.float32).size
         if not isinstance(self.data, np.ndarray) or self.data.dtype not in _DTYPES.values():
             raise TypeError("data: expected a numpy array of int8 or float16")
         _checked(self.data, "data", (-(-rows // BLOCK_ROWS), None, BLOCK_ROWS), self.data.dtype)
@@ -59,6 +62,11 @@ class PackedMap:
         return self.data.shape[1]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, c, k) or (n, k), as of the map that was packed."""
+        return (*self.scales.shape, self.features)
+
+    @property
     def storage(self) -> Storage:
         """How the numbers are kept."""
         return "int8" if self.data.dtype == np.int8 else "half"
@@ -68,8 +76,13 @@ class PackedMap:
         """Memory in bytes."""
         return self.data.nbytes + self.scales.nbytes
 
-    def apply(self, features: Float[np.ndarray, " k"], out: Float[np.ndarray, "n c"] | None = None) -> np.ndarray:
-        """`map @ features` straight from the packed numbers, (n, c) float32, into `out` where given.
+    def first(self, count: int) -> PackedMap:
+        """The map of the first Gaussians alone."""
+        scales = np.ascontiguousarray(self.scales[:count])
+        return PackedMap(np.ascontiguousarray(self.data[: -(-scales.size // BLOCK_ROWS)]), scales)
+
+    def apply(self, features: Float[np.ndarray, " k"], out: Float[np.ndarray, "n *c"] | None = None) -> np.ndarray:
+        """`map @ features` straight from the packed numbers, (n, c) or (n,) float32, into `out` where given.
 
         See `error_bound` for how far this may lie from the product with the unpacked map.
 
@@ -91,12 +104,12 @@ class PackedMap:
         )
         return out
 
-    def unpack(self) -> Float[np.ndarray, "n c k"]:
+    def unpack(self) -> Float[np.ndarray, "n *c k"]:
         """The map as float32, rounded as it is stored."""
         rows = self.data.astype(np.float32).transpose(0, 2, 1).reshape(-1, self.features)[: self.scales.size]
-        return (rows * self.scales.reshape(-1, 1)).reshape(*self.scales.shape, self.features)
+        return (rows * self.scales.reshape(-1, 1)).reshape(self.shape)
 
-    def error_bound(self, features: Float[np.ndarray, " k"]) -> Float[np.ndarray, "n c"]:
+    def error_bound(self, features: Float[np.ndarray, " k"]) -> Float[np.ndarray, "n *c"]:
         """Largest distance of `apply` from the product with the map that was packed, in exact arithmetic.
 
         With m the largest magnitude in a row, an entry is off by at most m / 254 in int8 and m / 2^11 in half; the rest
@@ -108,22 +121,23 @@ class PackedMap:
         return peak * float(np.abs(features).sum()) * (share + (1 + share) * rounding)
 
 
-def pack_map(values: Float[np.ndarray, "n c k"], storage: Storage = "int8") -> PackedMap:
+def pack_map(values: Float[np.ndarray, "n *c k"], storage: Storage = "int8") -> PackedMap:
     """Pack a linear map, rounding to nearest: to a quarter (int8) or half of its float32 size, plus a scale per row.
 
     Raises:
-        ValueError: not three axes, no features, a NaN or infinity, an unknown storage.
+        ValueError: not two or three axes, no features, a NaN or infinity, an unknown storage.
         TypeError: not a numpy array of float32.
     """
     if storage not in _DTYPES:
         raise ValueError(f"storage: expected one of {', '.join(_DTYPES)}, got {storage!r}")
-    values = _checked(values, "map", (None, None, None), np.float32)
+    axes = 2 if getattr(values, "ndim", 3) == 2 else 3
+    values = _checked(values, "map", (None,) * axes, np.float32)
     if not bool((np.abs(values) <= _LARGEST).all()):
         raise ValueError(f"map: expected finite numbers up to {_LARGEST:g}, got a NaN, infinity or larger one")
-    n, channels, features = values.shape
+    *gaussians, features = values.shape
     if not 1 <= features <= _MAX_FEATURES:
         raise ValueError(f"map: expected 1..{_MAX_FEATURES} features, got {features}")
-    rows = values.reshape(n * channels, features)
+    rows = values.reshape(math.prod(gaussians), features)
     peaks = np.abs(rows).max(axis=1, initial=0.0)
     if storage == "int8":
         scales = (peaks / _INT8_STEPS).astype(np.float32)
@@ -137,4 +151,4 @@ def pack_map(values: Float[np.ndarray, "n c k"], storage: Storage = "int8") -> P
     if storage == "int8":
         np.clip(np.rint(stored, out=stored), -_INT8_STEPS, _INT8_STEPS, out=stored)
     data = stored.astype(_DTYPES[storage]).reshape(blocks, BLOCK_ROWS, features).transpose(0, 2, 1)
-    return PackedMap(np.ascontiguousarray(data), scales.reshape(n, channels))
+    return PackedMap(np.ascontiguousarray(data), scales.reshape(gaussians))

@@ -65,6 +65,7 @@ def small_config():
         hair_gaussians=300,
         torso_gaussians=600,
         checkpoint_seconds=2,
+        precision="float32",
     )
 
 

@@ -66,6 +66,8 @@ class Pictures(Computing):
     """plate (the captured room), none (black), or three numbers in 0..1 such as 1,1,1."""
     max_seconds: float | None = None
     """Render only the beginning."""
+    gaussians: int | None = None
+    """Take no more Gaussians than these, the most important ones; all if not given."""
 
     def start(self) -> None:
         super().start()

@@ -32,7 +32,7 @@ class Render(Pictures):
         from avatar.export.provenance import Provenance
         from avatar.model import load
 
-        avatar = load(self.avatar)
+        avatar = load(self.avatar, gaussians=self.gaussians)
         prepared, audio = resolve_motion(avatar, self.motion, self.max_seconds)
         if self.camera == "front":
             camera_at = front(avatar.camera)
@@ -67,7 +67,7 @@ class Drive(Pictures):
         from avatar.motion.audio import load_audio
         from avatar.motion.rules import drive
 
-        avatar = load(self.avatar)
+        avatar = load(self.avatar, gaussians=self.gaussians)
         samples = load_audio(self.audio)
         neutral = avatar.driving.rest_expression.numpy()
         fps = self.fps or 25
@@ -88,7 +88,7 @@ class Export(Pictures):
 
     Example: visavis export me.avatar --stereo sbs -o me_sbs.mp4
     Example: visavis export me.avatar --multiview ring --views 8 -o ring
-    Example: visavis export me.avatar --splats -o me.ply
+    Example: visavis export me.avatar --splats --gaussians 10000 -o me.ply
     """
 
     stereo: Literal["sbs"] | None = None
@@ -122,7 +122,7 @@ class Export(Pictures):
 
         if sum(map(bool, (self.stereo, self.multiview, self.splats))) != 1:
             raise BadInput("say what to export", expected="one of --stereo sbs, --multiview ring, --splats")
-        avatar = load(self.avatar)
+        avatar = load(self.avatar, gaussians=self.gaussians)
         prepared, audio = resolve_motion(avatar, self.motion, self.max_seconds)
         provenance = Provenance(avatar=avatar.content_hash, source=self.motion)
         options, center = self.options(audio), avatar.head_center
@@ -153,10 +153,12 @@ class View(Computing):
     port: int = 8080
     host: str = "127.0.0.1"
     """Who may connect; the default keeps your face on this machine."""
+    gaussians: int | None = None
+    """Show no more Gaussians than these, the most important ones; all if not given."""
 
     def run(self) -> dict:
         from avatar.model import load
         from viewer.app import serve
 
-        serve(load(self.avatar), host=self.host, port=self.port)
+        serve(load(self.avatar, gaussians=self.gaussians), host=self.host, port=self.port)
         return {"avatar": str(self.avatar)}

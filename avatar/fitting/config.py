@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from avatar.split import GAP_SECONDS, TEST_SHARE
+from avatar.stored import Precision
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ class FitConfig:
     """Number of expression components that drive the linear maps."""
     field: str = "visavis"
     """What makes the Gaussians move, see `avatar.fields.presets`."""
+    precision: Precision = "int8"
+    """How the finished avatar is stored, see `avatar.stored`; the fit itself computes and resumes in float32."""
     seed: int = 0
     checkpoint_seconds: float = 20.0
     """At most this much work is lost when the process is killed."""

@@ -34,6 +34,7 @@ from avatar.files import (
 from avatar.fitting.checkpoint import restore, state_of
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split, split_frames
+from avatar.fitting.importance import in_order
 from avatar.fitting.seeding import Seeder
 from avatar.fitting.stages import check_budget
 from avatar.fitting.trainer import Trainer
@@ -45,6 +46,7 @@ from avatar.motion.audio import load_audio
 from avatar.motion.audio_windows import cepstra
 from avatar.motion.encoders.base import Encoding
 from avatar.progress import note, progress
+from avatar.stored import in_floats, pack_layers, unpack_layers
 from avatar.threads import one_torch_thread
 from avatar.types import Capture
 
@@ -198,11 +200,12 @@ def _interrupt_between_steps() -> Iterator[threading.Event]:
 def _publish(trainer: Trainer, capture: Capture, output: Path) -> None:
     best = trainer.validation.best
     assert best is not None, "a fit ends with a validation"
-    fitted = Layers.from_tensors(best.tensors, trainer.layers.field).with_colors_clamped()
+    fitted = in_order(Layers.from_tensors(best.tensors, trainer.layers.field).with_colors_clamped(), trainer)
     layers, baking = _baked(trainer, fitted)
-    avatar = replace(trainer.avatar, layers=layers, info=_info(trainer, capture) | baking)
+    storage = {"storage": _storage(trainer, layers)}
+    avatar = replace(trainer.avatar, layers=layers, info=_info(trainer, capture) | baking | storage)
     folder = partial_folder(output)
-    avatar.save(folder)
+    avatar.save(folder, trainer.config.precision)
     if fitted.field:
         save_field(folder, fitted)
     publish_folder(output)
@@ -220,6 +223,15 @@ def _baked(trainer: Trainer, layers: Layers) -> tuple[Layers, dict]:
     scores = {"field_psnr": trainer.validation.score(layers), "baked_psnr": trainer.validation.score(baked.layers)}
     distances = {"moved_mm": baked.moved_mm, "missed_mm": baked.missed_mm}
     return baked.layers, {"bake": {name: round(value, 3) for name, value in (scores | distances).items()}}
+
+
+def _storage(trainer: Trainer, layers: Layers) -> dict:
+    """How layers are stored, and what that loses."""
+    precision = trainer.config.precision
+    read = unpack_layers(pack_layers(*layers.arrays(), precision))
+    stored = Layers.from_arrays(*map(in_floats, read))
+    scores = {"float32_psnr": trainer.validation.score(layers), "stored_psnr": trainer.validation.score(stored)}
+    return {"precision": precision} | {name: round(value, 3) for name, value in scores.items()}
 
 
 def _info(trainer: Trainer, capture: Capture) -> dict:
