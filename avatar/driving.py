@@ -20,6 +20,7 @@ from avatar.geometry import axis_angle_to_matrix, matrix_to_quat, mean_rotation,
 from avatar.head.arkit import ARKIT_NAMES
 from avatar.motion.audio_windows import WINDOWS, audio_windows
 from avatar.motion.encoders.base import Encoding
+from avatar.support import Support, support_of
 from avatar.tracks import AlongMotion
 from avatar.types import HeadParams, Motion
 
@@ -141,7 +142,8 @@ class DrivingSpace:
         space = self.statistics()
         features, torso_features, torso = map(torch.from_numpy, driving_maths.prepare(space, motion, speech))
         windows = None if speech is None else torch.from_numpy(audio_windows(speech, motion.timestamps_seconds))
-        return PreparedMotion(driving_maths.mesh_motion(space, motion), features, torso_features, torso, windows)
+        mesh, support = driving_maths.mesh_motion(space, motion), support_of(space, motion)
+        return PreparedMotion(mesh, features, torso_features, torso, support, windows)
 
     def params_at_rest(self) -> HeadParams:
         """Rest expression at the mean pose."""
@@ -178,6 +180,7 @@ class PreparedMotion(AlongMotion):
     features: Float[Tensor, "t k"]
     torso_features: Float[Tensor, "t kt"]
     torso: Float[Tensor, "t 3"]
+    support: Support
     speech: Float[Tensor, "t 16 d"] | None = None
     """Windows of what is heard; None: nothing is known."""
 

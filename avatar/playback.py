@@ -25,6 +25,7 @@ from avatar.motion.motion_io import load_motion
 from avatar.packed_layers import PackedLayers
 from avatar.plate import plate_behind
 from avatar.stored import Precision, in_floats, pose_shapes, read_content, read_layers
+from avatar.support import Support, support_of
 from avatar.tracks import AlongMotion, Camera, Motion
 from cuda_ext.backends import BackendMissing, native
 from cuda_ext.camera_models import CAMERA_MODELS, MAX_SIDE
@@ -56,6 +57,7 @@ class DrivenMotion(AlongMotion):
     features: Float[np.ndarray, "t k"]
     torso_features: Float[np.ndarray, "t kt"]
     torso: Float[np.ndarray, "t 3"]
+    support: Support
 
 
 class Player:
@@ -121,9 +123,8 @@ class Player:
         if foreign:
             motion = driving_maths.retarget(self.space, motion, expression_is_relative=expression_is_relative)
         speech = driving_maths.heard(self.space, audio)
-        return DrivenMotion(
-            driving_maths.mesh_motion(self.space, motion), *driving_maths.prepare(self.space, motion, speech)
-        )
+        features = driving_maths.prepare(self.space, motion, speech)
+        return DrivenMotion(driving_maths.mesh_motion(self.space, motion), *features, support_of(self.space, motion))
 
     def frame(
         self, driven: Driven, index: int, camera: Camera | None = None, background: Background = "plate"

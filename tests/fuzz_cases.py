@@ -13,6 +13,7 @@ from torch import Tensor
 
 from avatar.driving_maths import Statistics
 from avatar.playback import DrivenMotion, Player
+from avatar.support import Support
 from avatar.tracks import Camera, Motion
 from cuda_ext import ops
 from cuda_ext.camera_models import CAMERA_MODELS
@@ -270,7 +271,9 @@ def playback(draw: Draw) -> Call:
         "plate": np.zeros((height, width, 3), np.uint8),
         "cameras": [Camera(width, height, draw.number(width), draw.number(width), width / 2, height / 2,
                            np.asarray(_pose(draw)), model) for _ in range(draw.rng.randint(1, 3))],
-        "driven": DrivenMotion(motion, rows(pose.features), rows(pose.torso_features), rows(pose.torso)),
+        "driven": DrivenMotion(
+            motion, rows(pose.features), rows(pose.torso_features), rows(pose.torso), Support.full(frames)
+        ),
         "index": draw.rng.randrange(frames),
         "background": draw.rng.choice(("plate", "none", (0.1, draw.number(0.5), 0.3))),
         "maps": draw.rng.choice(("float32", "half", "int8")),

@@ -116,10 +116,10 @@ class ClientLoop:
         self.client.flush()
         if quality == MOVING_JPEG_QUALITY:
             self.size.measured(long_side, time.monotonic() - start)
-        self._count(camera, seconds, sharp=quality == SHARP_JPEG_QUALITY)
+        self._count(shot, camera, seconds, sharp=quality == SHARP_JPEG_QUALITY)
         return long_side
 
-    def _count(self, camera: Camera, seconds: float, sharp: bool) -> None:
+    def _count(self, shot: Shot, camera: Camera, seconds: float, sharp: bool) -> None:
         """Bring the readout up to date, twice a second at most: it shares its wire with the pictures."""
         now = time.monotonic()
         self._pictures += 1
@@ -131,4 +131,13 @@ class ClientLoop:
         pace = (
             f"{rate:.0f} pictures a second" if self.stage.playing else f"{1000 * self._latency:.0f} ms after the change"
         )
-        self._readout.content = f"{camera.width} x {camera.height} px, rendered in {1000 * seconds:.0f} ms, {pace}"
+        pictures = f"{camera.width} x {camera.height} px, rendered in {1000 * seconds:.0f} ms, {pace}"
+        self._readout.content = f"{pictures}\n\n{supported(shot)}"
+
+
+def supported(shot: Shot) -> str:
+    """How far what is shown lies inside of what the avatar was fitted on, and if it does not, why."""
+    support = shot.prepared.support
+    share = f"{support.lowest[shot.index]:.0%} supported by the training"
+    reasons = support.reasons(shot.index)
+    return f"**{share}: {', '.join(reasons)}**" if reasons else share

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from avatar.errors import BadInput
-from avatar.progress import set_quiet
+from avatar.progress import note, set_quiet
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Input = tyro.conf.Positional[Path]
@@ -153,7 +153,15 @@ def resolve_motion(avatar, motion: str, max_seconds: float | None):
             f"no motion {motion!r}", expected="own, a capture folder, an avatar folder or a motion file (.npz, .csv)"
         )
     source = source if motion == "own" else avatar.driving.retarget(source)
-    return avatar.prepare(cut(source, max_seconds), audio=audio), audio
+    return prepare(avatar, cut(source, max_seconds), audio), audio
+
+
+def prepare(avatar, motion, audio: Path | None):
+    """A motion in an avatar's driving space; says so if much of it lies outside of what the avatar was fitted on."""
+    prepared = avatar.prepare(motion, audio=audio)
+    if warning := prepared.support.warning(prepared.timestamps_seconds):
+        note(f"warning: {warning}")
+    return prepared
 
 
 def cut(motion, max_seconds: float | None):

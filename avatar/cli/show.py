@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from avatar.cli.common import Computing, Input, Pictures, cut, resolve_motion
+from avatar.cli.common import Computing, Input, Pictures, cut, prepare, resolve_motion
 from avatar.errors import BadInput
 
 
@@ -40,11 +40,12 @@ class Render(Pictures):
             camera_at = orbit(avatar.camera, avatar.head_center, seconds=self.period, yaw_degrees=self.yaw)
         else:
             camera_at = read_path(Path(self.camera))
-        provenance = Provenance(avatar=avatar.content_hash, source=self.motion)
+        support = prepared.support.summary()
+        provenance = Provenance(avatar=avatar.content_hash, source=self.motion, support=support)
         frames = render_clip(
             avatar, prepared, camera_at, self.output, options=self.options(audio), provenance=provenance
         )
-        return {"clip": str(self.output), "frames": frames, "audio": audio is not None}
+        return {"clip": str(self.output), "frames": frames, "audio": audio is not None, "support": support}
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,14 @@ class Drive(Pictures):
         fps = self.fps or 25
         spoken = drive(samples, seed=self.seed, fps=fps, neutral=neutral)
         motion = cut(avatar.driving.retarget(spoken, expression_is_relative=False), self.max_seconds)
-        prepared = avatar.prepare(motion, audio=self.audio)
-        provenance = Provenance(avatar=avatar.content_hash, source=self.audio.name, seed=self.seed)
+        prepared = prepare(avatar, motion, self.audio)
+        support = prepared.support.summary()
+        provenance = Provenance(avatar=avatar.content_hash, source=self.audio.name, support=support, seed=self.seed)
         options = self.options(self.audio)
         frames = render_clip(
             avatar, prepared, front(avatar.camera), self.output, options=options, provenance=provenance
         )
-        return {"clip": str(self.output), "frames": frames, "seconds": round(len(motion) / fps, 3)}
+        return {"clip": str(self.output), "frames": frames, "seconds": round(len(motion) / fps, 3), "support": support}
 
 
 @dataclass(frozen=True)
@@ -124,18 +126,20 @@ class Export(Pictures):
             raise BadInput("say what to export", expected="one of --stereo sbs, --multiview ring, --splats")
         avatar = load(self.avatar, gaussians=self.gaussians)
         prepared, audio = resolve_motion(avatar, self.motion, self.max_seconds)
-        provenance = Provenance(avatar=avatar.content_hash, source=self.motion)
+        support = prepared.support.summary()
+        provenance = Provenance(avatar=avatar.content_hash, source=self.motion, support=support)
         options, center = self.options(audio), avatar.head_center
         if self.stereo:
             path = export_stereo(
                 avatar, prepared, front(avatar.camera), center, self.output,
                 ipd_mm=self.ipd_mm, options=options, provenance=provenance,
             )  # fmt: skip
-            return {"clip": str(path)}
+            return {"clip": str(path), "support": support}
         if self.multiview:
             cameras = ring(avatar.camera, center, self.views, self.span)
             clips = export_multiview(avatar, prepared, cameras, self.output, options=options, provenance=provenance)
-            return {"clips": [str(c) for c in clips], "cameras": str(self.output / "cameras.json")}
+            cameras_file = str(self.output / "cameras.json")
+            return {"clips": [str(c) for c in clips], "cameras": cameras_file, "support": support}
         if not 0 <= self.frame < len(prepared):
             raise BadInput("no such frame", expected=f"--frame 0 to {len(prepared) - 1}", got=str(self.frame))
         write_ply(self.output, avatar.gaussians(prepared, self.frame), provenance)

@@ -21,6 +21,7 @@ from avatar.layers import HeadLayer, Layers, TorsoLayer
 from avatar.model import to_uint8
 from avatar.playback import Player
 from avatar.renderer import render
+from avatar.support import Support
 from avatar.types import Camera, Motion
 from cuda_ext import ops
 from cuda_ext.rig_types import RigMesh, each_array
@@ -42,7 +43,8 @@ class Scene:
             np.zeros(1), pose.expression[None].numpy(), pose.joints[None].numpy(),
             matrix_to_quat(pose.rotation)[None].numpy(), pose.translation[None].numpy(), pose.torso[None].numpy(),
         )  # fmt: skip
-        self.prepared = PreparedMotion(self.motion, pose.features[None], pose.torso_features[None], pose.torso[None])
+        features = (pose.features[None], pose.torso_features[None], pose.torso[None])
+        self.prepared = PreparedMotion(self.motion, *features, Support.full(1))
         self.plate = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
 
     def gaussians(self):

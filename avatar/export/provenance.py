@@ -22,6 +22,8 @@ class Provenance:
     """Content hash of the avatar that is shown."""
     source: str = ""
     """Content hash or name of what drives it (motion, capture, speech)."""
+    support: dict | None = None
+    """How well the avatar's training supports what drives it, see `avatar.support`."""
     seed: int | None = None
     command: str = field(
         default_factory=lambda: " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv))
