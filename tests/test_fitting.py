@@ -195,8 +195,8 @@ def test_a_killed_fit_goes_on_where_it_was(tmp_path, capsys, monkeypatch, how):
         patch.setattr(Trainer, "train_step", stop)
         fit(small, output, ENDLESS)
     assert "resuming at step" in capsys.readouterr().err
-    # Another budget is another job: it starts afresh and finishes.
-    done = fit(small, output, replace(ENDLESS, steps=30))
+    # Another budget is another job: it starts afresh when that may be, and finishes.
+    done = fit(small, output, replace(ENDLESS, steps=30), overwrite=True)
     assert "discarded" in capsys.readouterr().err and done.info["fit"]["steps"] == 30
     assert not partial_folder(output).exists()
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor
 
 from avatar.fitting.leashes import Leashes
 from avatar.fitting.trainer import Trainer
-from avatar.fitting.validation import Best
+from avatar.fitting.validation import Best, CurvePoint
 from avatar.layers import Layers
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-NUMBERS = ("step", "seconds", "train_psnr", "loss")
+NUMBERS = ("step", "seconds", "train_psnr", "loss", "rollbacks")
 
 
 def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict]:
@@ -32,7 +34,8 @@ def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict]:
     numbers = {name: getattr(trainer, name) for name in NUMBERS}
     found = {name: getattr(best, name) for name in ("psnr", "step", "settled")} if best else None
     tensors = {name: tensor.detach() for name, tensor in tensors.items()}
-    return tensors, {"numbers": numbers, "next_validation": trainer.validation.next_step, "best": found}
+    curve = [asdict(point) for point in trainer.validation.curve]
+    return tensors, {"numbers": numbers, "next_validation": trainer.validation.next_step, "best": found, "curve": curve}
 
 
 def restore(trainer: Trainer, tensors: dict[str, Tensor], metadata: dict) -> None:
@@ -54,6 +57,7 @@ def restore(trainer: Trainer, tensors: dict[str, Tensor], metadata: dict) -> Non
     trainer.queue = tensors["queue"].tolist()
     for name, value in metadata["numbers"].items():
         setattr(trainer, name, value)
-    trainer.validation.next_step = metadata["next_validation"]
-    if metadata["best"]:
-        trainer.validation.best = Best(**metadata["best"], tensors=under("best."))
+    validation = trainer.validation
+    validation.next_step = metadata["next_validation"]
+    validation.curve = [CurvePoint(**point) for point in metadata["curve"]]
+    validation.best = Best(**metadata["best"], tensors=under("best.")) if metadata["best"] else None

@@ -45,6 +45,8 @@ class RateConfig:
     motion_expression: float = 3e-3
     final_share: float = 0.05
     """Rates at the end of the budget, relative to the start."""
+    after_rollback: float = 0.2
+    """Factor on all rates each time that the fit's numbers ran away and it went back to a sound state."""
 
 
 @dataclass(frozen=True)

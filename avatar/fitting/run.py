@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import threading
 import time
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatar import __version__
 from avatar.driving import DrivingSpace
 from avatar.errors import BadInput, FormatMismatch, Interrupted
 from avatar.fields.bake import bake
@@ -24,20 +22,18 @@ from avatar.fields.protocol import Rest, Sizes
 from avatar.files import (
     check_output_folder,
     disk_errors,
-    load_tensors,
     partial_folder,
     publish_folder,
-    read_json,
-    save_tensors,
-    write_json,
 )
-from avatar.fitting.checkpoint import restore, state_of
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore, Split, split_frames
+from avatar.fitting.guard import Guard
 from avatar.fitting.importance import in_order
+from avatar.fitting.job import Job
 from avatar.fitting.seeding import Seeder
 from avatar.fitting.stages import check_budget
 from avatar.fitting.trainer import Trainer
+from avatar.fitting.unseen import never_seen, warn_of
 from avatar.head import load_head
 from avatar.layers import Layers
 from avatar.memory import peak_rss_mb
@@ -52,7 +48,6 @@ from avatar.types import Capture
 
 BAKING_FRAMES = 300
 """Of the training frames, so many teach the linear maps what a field does."""
-JOB_SCHEMA = "visavis.fit-job/1"
 
 
 def fit(
@@ -64,7 +59,8 @@ def fit(
 ) -> Avatar:
     """Fit an avatar to a capture and write it to a folder.
 
-    An interrupted fit goes on where it was when the same call is made again.
+    An interrupted fit goes on where it was when the same call is made again; one with other options is not touched
+    without `overwrite`.
 
     Args:
         capture: a tracked clip, e.g. `preprocess.CaptureFolder.load(path)`.
@@ -79,25 +75,25 @@ def fit(
     output = output.expanduser().absolute()
     check_output_folder(output, "avatar.json", SCHEMA, overwrite)
     trainer = _make_trainer(capture, config)
-    folder = _job_folder(output, capture, config)
-    checkpoint = folder / "checkpoint.safetensors"
-    if checkpoint.exists():
-        restore(trainer, *load_tensors(checkpoint, "the fit"))
-        note(f"resuming at step {trainer.step}, {trainer.share:.0%} of the budget")
+    job = Job(output, capture, config, overwrite=overwrite)
+    if not job.resume(trainer):
+        trainer = _make_trainer(capture, config)
     try:
-        _train(trainer, checkpoint)
+        _train(trainer, job)
     except KeyboardInterrupt:
-        save_tensors(checkpoint, *state_of(trainer))
+        job.save(trainer)
         raise Interrupted(
             f"interrupted at step {trainer.step}, {trainer.share:.0%} of the budget; nothing is lost",
             fix="run the same command again to go on",
         ) from None
-    save_tensors(checkpoint, *state_of(trainer))  # a full disk while publishing must not lose the fit
+    job.save(trainer)  # a full disk while publishing must not lose the fit
     with disk_errors(output):
         _publish(trainer, capture, output)
+        job.remove_files(output)
     return load(output)
 
 
+@one_torch_thread()
 def _make_trainer(capture: Capture, config: FitConfig) -> Trainer:
     head = load_head(capture.head_name)
     if head.content_hash != capture.head_hash:
@@ -108,6 +104,7 @@ def _make_trainer(capture: Capture, config: FitConfig) -> Trainer:
             fix="preprocess the video again with this version",
         )
     split = split_frames(capture.motion, capture.tracked, config.split)
+    warn_of(never_seen(capture.landmarks_px[split.train]))
     frames = FrameStore(capture, config.long_side, config.frame_cache_mb)
     preset = preset_named(config.field)
     speech = _speech(capture, config.field) if preset.speech_rank else None
@@ -127,7 +124,7 @@ def _make_trainer(capture: Capture, config: FitConfig) -> Trainer:
 
 
 def _speech(capture: Capture, field: str) -> Encoding | None:
-    """What is said in a capture.
+    """What is said in a capture, for a field that listens.
 
     Raises:
         BadInput: nothing, and the field can't do without.
@@ -140,43 +137,25 @@ def _speech(capture: Capture, field: str) -> Encoding | None:
             expected="a capture of a video with sound",
             fix="choose another with --field, e.g. visavis",
         )
+    note(f"{capture.path} has no sound: {field} learns from expression and pose alone")
     return None
 
 
-def _job_folder(output: Path, capture: Capture, config: FitConfig) -> Path:
-    """The partial folder of this very job; one that belongs to another capture or config is started afresh."""
-    folder = partial_folder(output)
-    job = {"schema": JOB_SCHEMA, "capture": capture.content_hash, "config": asdict(config), "version": __version__}
-    try:
-        same = folder.exists() and read_json(folder / "job.json", JOB_SCHEMA, "an unfinished fit") == job
-    except (BadInput, FormatMismatch, OSError):
-        same = False
-    if not same:
-        if (folder / "in_progress.json").exists():
-            raise BadInput(
-                f"{output} is being made by an unfinished `visavis preprocess`",
-                fix="finish that first, or choose another -o/--output",
-            )
-        if folder.exists():
-            note(f"an unfinished fit of another capture or config at {folder} is discarded")
-        shutil.rmtree(folder, ignore_errors=True)
-        with disk_errors(folder):
-            folder.mkdir(parents=True)
-        write_json(folder / "job.json", job)
-    return folder
-
-
-def _train(trainer: Trainer, checkpoint: Path) -> None:
+def _train(trainer: Trainer, job: Job) -> None:
     last_saved = time.monotonic()
+    guard = Guard(trainer)
     with one_torch_thread(), _interrupt_between_steps() as interrupted, progress("fit", 1.0) as bar:
         while trainer.share < 1:
-            trainer.train_step()
+            guard.train_step()
             if trainer.step >= trainer.validation.next_step:
+                guard.check()
                 trainer.consider_average()
             if interrupted.is_set():
+                guard.check()
                 raise KeyboardInterrupt
             if time.monotonic() - last_saved > trainer.config.checkpoint_seconds:
-                save_tensors(checkpoint, *state_of(trainer))
+                guard.check()
+                job.save(trainer)
                 last_saved = time.monotonic()
             if trainer.step % 10 == 0:
                 bar.update(trainer.share, f"step {trainer.step} loss {trainer.loss:.4f} PSNR {trainer.train_psnr:.2f}")
@@ -209,8 +188,6 @@ def _publish(trainer: Trainer, capture: Capture, output: Path) -> None:
     if fitted.field:
         save_field(folder, fitted)
     publish_folder(output)
-    for name in ("job.json", "checkpoint.safetensors"):
-        (output / name).unlink()
 
 
 def _baked(trainer: Trainer, layers: Layers) -> tuple[Layers, dict]:
@@ -250,9 +227,12 @@ def _info(trainer: Trainer, capture: Capture) -> dict:
             "train_psnr": _finite(trainer.train_psnr),
             "validation_psnr": _finite(best.psnr if best else float("nan")),
             "best_step": best.step if best else 0,
+            "rollbacks": trainer.rollbacks,
+            "never_seen": never_seen(capture.landmarks_px[split.train]),
             "fit_size": [trainer.frames.camera.width, trainer.frames.camera.height],
             "peak_rss_mb": round(peak_rss_mb()),
         },
+        "curve": [asdict(point) for point in trainer.validation.curve],
     }
 
 

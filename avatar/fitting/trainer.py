@@ -62,7 +62,9 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(config.seed)
         self.leashes = self._leashes()
         self.gradient_sum = torch.zeros(len(self.layers.head.means))
-        self.step, self.seconds, self.train_psnr, self.loss = 0, 0.0, float("nan"), float("nan")
+        self.step, self.seconds, self.train_psnr, self.loss = 0, 0.0, float("nan"), 0.0
+        self.rollbacks = 0
+        """How often the fit went back to a sound state."""
         self.queue: list[int] = []
         """Training frames to come in this pass."""
         self._covered: dict[int, np.ndarray] = {}
@@ -109,12 +111,14 @@ class Trainer:
 
     @property
     def decay(self) -> float:
-        """Factor on all rates: 1 for the first tenth, then exponentially down to `final_share`."""
-        return self.config.rates.final_share ** max(0.0, (self.share - 0.1) / 0.9)
+        """Factor on all rates: 1 for the first tenth, then down to `final_share`; lower after rollbacks."""
+        rates = self.config.rates
+        return rates.final_share ** max(0.0, (self.share - 0.1) / 0.9) * rates.after_rollback**self.rollbacks
 
     def consider_average(self) -> None:
         """Let the validation judge the averaged weights."""
-        self.validation.consider(self.average, self.step, settled=stage_at(self.share, self.step) is STAGES[-1])
+        settled = stage_at(self.share, self.step) is STAGES[-1]
+        self.validation.consider(self.average, self.step, self.seconds, settled=settled)
 
     # -- optimisation -------------------------------------------------------------------------------------------------
     def make_step(self) -> None:

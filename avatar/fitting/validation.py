@@ -28,6 +28,17 @@ class Best:
     tensors: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class CurvePoint:
+    """How good a fit was after so much work."""
+
+    step: int
+    seconds: float
+    """Of optimisation."""
+    psnr: float
+    """Of the averaged state, on the validation slice."""
+
+
 class Validation:
     """Judges states of a fit on its validation slice, densely at first, since short clips overfit early."""
 
@@ -41,14 +52,16 @@ class Validation:
         self._chosen, self._frames, self._image = chosen.tolist(), frames, image
         self.best: Best | None = None
         self.next_step = FIRST_VALIDATION
+        self.curve: list[CurvePoint] = []
 
-    def consider(self, layers: Layers, step: int, *, settled: bool) -> None:
+    def consider(self, layers: Layers, step: int, seconds: float, *, settled: bool) -> None:
         """Score a state; of the settled ones keep the best.
 
         Before, at high rates, a state that suits the slice is mostly luck, and later ones do better elsewhere.
         """
         self.next_step = int(step * VALIDATION_GROWTH) + 1
         score = self.score(layers)
+        self.curve.append(CurvePoint(step, round(seconds, 2), round(score, 3)))
         if self.best is None or not self.best.settled or score >= self.best.psnr:
             self.best = Best(score, step, settled, layers.copy().tensors())
 
