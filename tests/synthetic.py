@@ -48,7 +48,7 @@ class SyntheticCapture:
     """Implements `avatar.types.Capture` in memory; frames are rendered when asked for."""
 
     head_name = "anny"
-    audio_path = None
+    audio_path: Path | None = None
 
     def __init__(self, frames: int = 90, size: tuple[int, int] = (128, 128), fps: float = 25.0) -> None:
         self.head = load_head("anny")
