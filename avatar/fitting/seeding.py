@@ -195,13 +195,13 @@ class Seeder:
         return self._bound(triangles, np.full((n, 3), 1 / 3), local, log_scales, opacity=0.3, hang=hang)
 
     def _hair_depth(self, pixels: Int[np.ndarray, "n 2"], hang: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """Close to the mesh's outline hair is as deep as that, or it would part from the head in a turn; thick and
-        hanging hair falls before it."""
+        """Close to the mesh's outline hair is as deep as that, or it would part from the head in a turn; hanging hair,
+        and hair of twice the usual thickness, falls before it."""
         depths = self.vertices[:, 2].numpy()
         middle = float(np.median(depths))
         distance, nearest = KDTree(self.camera.project(self.vertices.numpy())).query(pixels[:, ::-1], k=8)
         thickness = np.asarray(distance).mean(1) * middle / self.camera.fx / THICK_HAIR_M
-        before = np.maximum(hang, thickness.clip(0, 1))
+        before = np.maximum(hang, (thickness - 1).clip(0, 1))
         return (
             (1 - before) * depths[np.asarray(nearest)].mean(1)
             + before * middle
