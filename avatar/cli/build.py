@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -125,6 +125,8 @@ class Eval(Computing):
     """The capture it was fitted on, if it has moved."""
     long_side: int = 256
     """Resolution that is compared, pixels."""
+    sync: bool = True
+    """Let a small network learn this person's lips and sound, and say how well the render's lips fit the sound."""
 
     def start(self) -> None:
         super().start()
@@ -152,7 +154,10 @@ class Eval(Computing):
         avatar = load(self.avatar)
         capture = CaptureFolder.load(self.capture or self._recorded_capture(avatar.info))
         with Detector() as detector:
-            evaluation = Evaluator(avatar, capture, detector.landmarks, self.long_side, perceptual_metric()).run()
+            evaluator = Evaluator(avatar, capture, detector.landmarks, self.long_side, perceptual_metric())
+            evaluation = evaluator.run()
+        if self.sync and (scores := evaluator.lip_sync(evaluation)):
+            evaluation.summary["sync"] = scores | {"meter": _metered(capture, evaluation)}
         evaluation.summary["render_fps_512"] = round(render_fps(avatar), 1)
         write_report(self._report, avatar, evaluation)
         return evaluation.summary | {"report": str(self._report)}
@@ -167,6 +172,16 @@ class Eval(Computing):
                 fix="give its new place with --capture",
             )
         return path
+
+
+def _metered(capture, evaluation) -> dict[str, dict]:
+    """What the sync meter without weights says of the held-out frames."""
+    from avatar.motion.audio import load_audio
+    from preprocess.sound.sync import measure_sync
+
+    samples = load_audio(capture.audio_path)
+    faces = {"video": evaluation.true, "render": evaluation.shown}
+    return {name: asdict(measure_sync(samples, face.seconds, face.points)) for name, face in faces.items()}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avatar.evaluation.metrics import correlation, jitter, lag_frames, rounded, slope
-from avatar.head.landmarks import LIP_MIDDLES, OUTER_EYE_CORNERS
+from avatar.head.landmarks import eye_distance, lip_opening
 from avatar.motion.audio import load_audio
 from avatar.motion.features import features
 from avatar.motion.prosody import prosody
@@ -31,8 +31,7 @@ class Movement:
     @property
     def aperture(self) -> Float[np.ndarray, " n"]:
         """Opening of the inner lips over the distance of the outer eye corners; NaN without a face."""
-        top, bottom, left, right = (self.points[:, i] for i in (*LIP_MIDDLES, *OUTER_EYE_CORNERS))
-        return np.linalg.norm(top - bottom, axis=1) / np.maximum(np.linalg.norm(left - right, axis=1), 1e-6)
+        return lip_opening(self.points) / np.maximum(eye_distance(self.points), 1e-6)
 
 
 def compare(true: Movement, shown: Movement, audio: Path | None) -> dict[str, Any]:

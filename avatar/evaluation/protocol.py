@@ -20,10 +20,13 @@ from torch import Tensor
 
 from avatar.driving import PreparedMotion, perturb
 from avatar.errors import BadInput
+from avatar.evaluation import lip_sync
+from avatar.evaluation.lip_sync import MOST_FRAMES, Mouths, mouth_crop
 from avatar.evaluation.metrics import psnr, ssim
 from avatar.evaluation.movement import NO_FACE, Movement, compare
 from avatar.fitting.frames import FrameStore
 from avatar.model import Avatar, to_uint8
+from avatar.motion.audio import load_audio
 from avatar.progress import progress
 from avatar.renderer import render
 from avatar.rig import head_silhouette, posed_vertices
@@ -71,6 +74,8 @@ class Evaluation:
     true: Movement
     shown: Movement
     """How the video's and the full render's landmarks move over the test frames."""
+    mouths: tuple[Mouths, Mouths]
+    """Of video and full render, where the tracker has them."""
     frames: list[int]
     samples: list[tuple[int, UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w 3"]]]
     """(frame, truth, full render) of a few test frames."""
@@ -106,7 +111,7 @@ class Evaluator:
         """Score all test frames."""
         names = ("full", "head", "paste_back", "mean_frame", "nearest_frame")
         modes = {name: Mode() for name in names}
-        truth_points, kept = [], []
+        truth_points, kept, mouths = [], [], ([], [])
         keep, judged = set(self._spread(samples)), set(self._spread(PERCEPTUAL_FRAMES if self.perceptual else 0))
         mean_frame = self._mean_frame()
         with progress("evaluate", len(self.test)) as bar:
@@ -126,14 +131,27 @@ class Evaluator:
                 if index in judged:
                     pictures = {"full": image, "mean_frame": mean_frame, "nearest_frame": nearest}
                     self._score_looks(modes, pictures, truth, head)
+                pictures = to_uint8(truth), to_uint8(image)
+                for crops, picture in zip(mouths, pictures, strict=True):
+                    crops.append(self._mouth(picture, index))
                 if index in keep:
-                    kept.append((index, to_uint8(truth), to_uint8(image)))
+                    kept.append((index, *pictures))
                 bar.update(done + 1, f"PSNR {np.mean(modes['full'].psnr):.2f}")
         summary = self._summary(modes)
         seconds = self.capture.motion.timestamps_seconds[self.test]
         true, shown = (Movement(seconds, np.stack(points)) for points in (truth_points, modes["full"].points))
         summary["full"] |= compare(true, shown, self.capture.audio_path)
-        return Evaluation(summary, modes, true, shown, self.test, kept)
+        seen = [Mouths(seconds, np.stack(crops)) for crops in mouths]
+        return Evaluation(summary, modes, true, shown, (seen[0], seen[1]), self.test, kept)
+
+    def lip_sync(self, evaluation: Evaluation) -> dict[str, dict] | None:
+        """How well the lips of video and render fit the sound, see `lip_sync.compare`; None without a sound."""
+        if self.capture.audio_path is None:
+            return None
+        train = self.train[:MOST_FRAMES]
+        crops = [self._mouth(self.frames.rgba(index)[..., :3].copy(), index) for index in train]
+        known = Mouths(self.capture.motion.timestamps_seconds[train], np.stack(crops))
+        return lip_sync.compare(load_audio(self.capture.audio_path), known, *evaluation.mouths)
 
     def mean_psnr(self) -> float:
         """Mean PSNR of the full render alone."""
@@ -143,6 +161,11 @@ class Evaluator:
         """Test frames, evenly spaced."""
         places = np.linspace(0, len(self.test) - 1, min(count, len(self.test))).astype(int)
         return [self.test[place] for place in places]
+
+    def _mouth(self, picture: UInt8[np.ndarray, "h w 3"], index: int) -> UInt8[np.ndarray, "32 48"]:
+        camera, source = self.frames.camera, self.capture.camera
+        scale = np.array([camera.width / source.width, camera.height / source.height])
+        return mouth_crop(picture, self.capture.landmarks_px[index] * scale)
 
     # -- pictures -----------------------------------------------------------------------------------------------------
     @torch.no_grad()

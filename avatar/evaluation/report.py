@@ -28,6 +28,7 @@ MOVEMENT = {
     "faces_found": ("faces found", "share of the pairs of pictures in which both show a face"),
 }  # fmt: skip
 """Scores of `movement.compare`: what they are called and what they mean."""
+SYNCED = ("video", "render")
 
 
 def write_report(path: Path, avatar: Avatar, evaluation: Evaluation) -> None:
@@ -48,6 +49,7 @@ def write_report(path: Path, avatar: Avatar, evaluation: Evaluation) -> None:
         summary=evaluation.summary,
         info=avatar.info,
         rows=rows,
+        sync=sync_rows(evaluation.summary.get("sync")),
         looked_at=len(evaluation.modes["full"].stlpips),
         movement=[
             (n, evaluation.summary["full"][k], m) for k, (n, m) in MOVEMENT.items() if k in evaluation.summary["full"]
@@ -60,6 +62,16 @@ def write_report(path: Path, avatar: Avatar, evaluation: Evaluation) -> None:
     )
     with atomic_path(path) as partial:
         partial.write_text(html, encoding="utf-8")
+
+
+def sync_rows(sync: dict | None) -> list[tuple]:
+    """Video, render and chance: how often the sound is found, where the lips lie beside it, how surely."""
+    if sync is None:
+        return []
+    rows = [(name, *(sync[name][key] for key in ("accuracy", "offset_frames", "confidence"))) for name in SYNCED]
+    chance = (np.mean([sync[name][f"chance_{key}"] for name in SYNCED]) for key in ("accuracy", "confidence"))
+    accuracy, confidence = (round(float(value), 4) for value in chance)
+    return [*rows, ("sound from elsewhere in the clip", accuracy, None, confidence)]
 
 
 def contact_sheet(evaluation: Evaluation) -> UInt8[np.ndarray, "h w 3"]:
