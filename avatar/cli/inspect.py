@@ -45,11 +45,13 @@ class Doctor(Common):
 
 @dataclass(frozen=True)
 class Bench(Common):
-    """Measure this machine (kernels; each row with its rival's ratio from the same run), the tracker (studio), or all
-    designs of what moves the Gaussians, fitted to the same clips (fields).
+    """Measure this machine (kernels; each row with its rival's ratio from the same run), the tracker (studio), all
+    designs of what moves the Gaussians, fitted to the same clips (fields), or every avatar driven by everybody's
+    motion (cross).
 
     Example: visavis bench kernels
     Example: visavis bench fields --subjects speaking --fields visavis,linear --minutes 1 --keep out/fields
+    Example: visavis bench cross --subjects pexels,speaking --minutes 1 --keep out/cross
     Example: visavis bench studio --seeds 0,1,2 --seconds 8
     """
 
@@ -68,33 +70,44 @@ class Bench(Common):
     """Length of their clips, and of those of `fields`."""
 
     keep: Path | None = None
-    """Folder in which recordings stay for the next run; of `fields` also captures, avatars and contact sheets."""
+    """Folder in which recordings stay for the next run; of `fields` and `cross` also captures, avatars and
+    contact sheets."""
 
     subjects: str = "pexels,speaking,studio:1000"
-    """Clips of `fields`: sample clips, or studio:SEED."""
+    """Clips of `fields` and `cross`: sample clips, or studio:SEED."""
 
     fields: str = ""
     """Designs to compare, see `visavis fit --help`; all if not given."""
 
     minutes: float = 2.0
-    """Budget of each fit of `fields`."""
+    """Budget of each fit of `fields` and `cross`."""
 
     long_side: int = 256
     """Resolution that they fit, pixels; they are compared at 256."""
 
     def run(self) -> dict:
-        return {"kernels": self._kernels, "studio": self._studio, "fields": self._fields}[self.what]()
+        return {"kernels": self._kernels, "studio": self._studio, "fields": self._fields, "cross": self._cross}[
+            self.what
+        ]()
+
+    def _cross(self) -> dict:
+        from preprocess.studio.cross_bench import run
+
+        return run(self.subjects.split(","), self._fitting(), seconds=self.seconds, keep=self.keep)
+
+    def _fitting(self):
+        from avatar.fitting import FitConfig
+
+        check_pixels("--long-side", self.long_side, 64)
+        return FitConfig(minutes=self.minutes, long_side=self.long_side)
 
     def _fields(self) -> dict:
         from avatar.fields.presets import PRESETS
-        from avatar.fitting import FitConfig
         from preprocess.studio.field_bench import run
 
-        check_pixels("--long-side", self.long_side, 64)
         fields = [name for name in self.fields.split(",") if name] or list(PRESETS)
         return run(
-            self.subjects.split(","), fields, FitConfig(minutes=self.minutes, long_side=self.long_side),
-            seconds=self.seconds, keep=self.keep,
+            self.subjects.split(","), fields, self._fitting(), seconds=self.seconds, keep=self.keep
         )  # fmt: skip
 
     def _studio(self) -> dict:

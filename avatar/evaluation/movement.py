@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from avatar.evaluation.metrics import correlation, jitter, lag_frames, rounded, slope
 from avatar.head.landmarks import eye_distance, lip_opening
@@ -15,6 +16,10 @@ from avatar.motion.audio import load_audio
 from avatar.motion.features import features
 from avatar.motion.prosody import prosody
 
+Detect = Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "478 2"] | None]
+"""Landmarks of the face in a picture, in its pixels."""
+DETECT_SCALE = 2
+"""Pictures are enlarged alike before detection: the detector wants faces of 100 px and more."""
 NO_FACE = np.full((478, 2), np.nan)
 LEAST_SILENT_FRAMES = 10
 """Of silence and of speech: with fewer, the energies of lip motion in both are not compared."""
@@ -32,6 +37,15 @@ class Movement:
     def aperture(self) -> Float[np.ndarray, " n"]:
         """Opening of the inner lips over the distance of the outer eye corners; NaN without a face."""
         return lip_opening(self.points) / np.maximum(eye_distance(self.points), 1e-6)
+
+
+def find_landmarks(picture: UInt8[np.ndarray, "h w 3"], detect: Detect) -> Float[np.ndarray, "478 2"] | None:
+    """Landmarks of the face in a picture that may be small, in its pixels; None without a face."""
+    import cv2
+
+    big = cv2.resize(picture, None, fx=DETECT_SCALE, fy=DETECT_SCALE, interpolation=cv2.INTER_CUBIC)
+    found = detect(big)
+    return None if found is None else found / DETECT_SCALE
 
 
 def compare(true: Movement, shown: Movement, audio: Path | None) -> dict[str, Any]:

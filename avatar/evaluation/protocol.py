@@ -23,7 +23,7 @@ from avatar.errors import BadInput
 from avatar.evaluation import lip_sync
 from avatar.evaluation.lip_sync import MOST_FRAMES, Mouths, mouth_crop
 from avatar.evaluation.metrics import psnr, ssim
-from avatar.evaluation.movement import NO_FACE, Movement, compare
+from avatar.evaluation.movement import NO_FACE, Detect, Movement, compare, find_landmarks
 from avatar.fitting.frames import FrameStore
 from avatar.model import Avatar, to_uint8
 from avatar.motion.audio import load_audio
@@ -33,13 +33,9 @@ from avatar.rig import head_silhouette, posed_vertices
 from avatar.types import Camera, Capture
 from cuda_ext import ops
 
-Detect = Callable[[UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "478 2"] | None]
-"""Landmarks of the face in a picture, in its pixels."""
 Distance = Callable[[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"]], float]
 """How different two pictures look; NaN where they are too small to tell."""
 
-DETECT_SCALE = 2
-"""Truth and render are enlarged alike before detection: the detector wants faces of 100 px and more."""
 HEAD_MARGIN = 2 / 256
 """The head mask is grown by this share of the long side, so that the outline counts too."""
 REFINE_STEPS, REFINE_FRAMES, REFINE_RATES = 25, 16, (1e-3, 4e-4)
@@ -119,7 +115,7 @@ class Evaluator:
                 truth = self.frames[index][0]
                 image = self._render(index)
                 head = torch.from_numpy(self._head_mask(index))
-                landmarks = self._landmarks(truth)
+                landmarks = find_landmarks(to_uint8(truth), self.detect)
                 truth_points.append(NO_FACE if landmarks is None else landmarks)
                 self._score(modes["full"], image, truth, landmarks)
                 self._score_head(modes["head"], image, truth, landmarks, head)
@@ -194,13 +190,6 @@ class Evaluator:
         return cv2.dilate(mask, np.ones((size, size), np.uint8)) > 0
 
     # -- scores -------------------------------------------------------------------------------------------------------
-    def _landmarks(self, image: Float[Tensor, "h w 3"]) -> Float[np.ndarray, "478 2"] | None:
-        import cv2
-
-        big = cv2.resize(to_uint8(image), None, fx=DETECT_SCALE, fy=DETECT_SCALE, interpolation=cv2.INTER_CUBIC)
-        found = self.detect(big)
-        return None if found is None else found / DETECT_SCALE
-
     def _score(self, mode: Mode, image: Tensor, truth: Tensor, truth_landmarks: np.ndarray | None) -> None:
         mode.psnr.append(psnr(image, truth))
         mode.ssim.append(ssim(image, truth))
@@ -227,7 +216,7 @@ class Evaluator:
         modes["head"].stlpips.append(looks)
 
     def _score_landmarks(self, mode: Mode, image: Tensor, truth_landmarks: np.ndarray | None) -> None:
-        found = self._landmarks(image)
+        found = find_landmarks(to_uint8(image), self.detect)
         mode.points.append(NO_FACE if found is None else found)
         distance = np.nan
         if found is not None and truth_landmarks is not None:

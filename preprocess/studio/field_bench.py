@@ -56,28 +56,33 @@ def run(
         home = keep or Path(temporary)
         home.mkdir(parents=True, exist_ok=True)
         for subject in subjects:
-            capture, studio = _subject(home, subject, seconds)
+            capture, studio = subject_capture(home, subject, seconds)
             shown = []
             for name in fields:
                 if PRESETS[name].needs_speech and capture.audio_path is None:
                     note(f"{subject} has no sound: {name} is left out")
                     continue
                 note(f"{subject}: {name}")
-                path = home / f"{_file_name(subject)}-{name}.avatar"
+                path = home / f"{file_name(subject)}-{name}.avatar"
                 fit(capture, path, replace(config, field=name), overwrite=True)
                 row, evaluation = _scored(path, capture, studio)
                 rows.append({"case": subject, "field": name} | row)
                 shown.append(_strip(evaluation))
             if keep:
-                _write_sheet(keep / f"{_file_name(subject)}.png", shown)
+                _write_sheet(keep / f"{file_name(subject)}.png", shown)
     return {"machine": began, "config": asdict(config), "rows": rows}
 
 
-def _subject(home: Path, subject: str, seconds: float) -> tuple[CaptureFolder, StudioFolder | None]:
-    path = home / f"{_file_name(subject)}.capture"
+def subject_capture(home: Path, subject: str, seconds: float) -> tuple[CaptureFolder, StudioFolder | None]:
+    """The capture of a subject (see `run`), and its truth if it has one; both lie in `home`.
+
+    Raises:
+        BadInput: no such subject.
+    """
+    path = home / f"{file_name(subject)}.capture"
     seed = subject.removeprefix(STUDIO)
     if subject.startswith(STUDIO) and seed.isdigit():
-        studio = recorded(home / f"{_file_name(subject)}.studio", StudioConfig(seconds=seconds, seed=int(seed)))
+        studio = recorded(home / f"{file_name(subject)}.studio", StudioConfig(seconds=seconds, seed=int(seed)))
         video = studio.video_path
     else:
         videos = {Path(name).stem: name for name in ASSETS if name.endswith((".mp4", ".avi"))}
@@ -126,5 +131,6 @@ def _write_sheet(file: Path, strips: list[UInt8[np.ndarray, "h w 3"]]) -> None:
         write_picture(file, np.concatenate([strips[0][:half], *(strip[half:] for strip in strips)]))
 
 
-def _file_name(subject: str) -> str:
+def file_name(subject: str) -> str:
+    """A subject's name without what file systems do not like."""
     return subject.replace(":", "-")
