@@ -28,7 +28,9 @@ from avatar.fields.protocol import Rest, Sizes
 from avatar.files import load_tensors, save_tensors, write_json
 from avatar.head import load_head
 from avatar.head.model import HeadModel
+from avatar.known import confidence
 from avatar.layers import Layers, rig_mesh
+from avatar.limits import Limits
 from avatar.motion.motion_io import load_motion, save_motion
 from avatar.plate import plate_behind
 from avatar.playback import Background, Player
@@ -74,6 +76,23 @@ class Avatar:
     def head_center(self) -> Float[np.ndarray, "3"]:
         """World point around which cameras turn: the middle of the head in its mean pose."""
         return self.driving.mean_translation.numpy().astype(np.float64)
+
+    @cached_property
+    def training_motion(self) -> Motion:
+        """The part of the own track that was fitted; all of it where nothing says which."""
+        first, last = self.info.get("split", {}).get("train", (0, len(self.own_motion) - 1))
+        return self.own_motion[first : last + 1]
+
+    @cached_property
+    def limits(self) -> Limits:
+        """From where, and doing what, the person was filmed."""
+        return Limits.of(self.training_motion)
+
+    @cached_property
+    def known(self) -> Float[Tensor, " n"]:
+        """How well the training frames saw the place of each Gaussian of the head, 0..1: 0 is a guess."""
+        seen = confidence(self.head, self.neutral, self.training_motion, self.camera)
+        return seen[self.layers.head.triangles.long()]
 
     @property
     def content_hash(self) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from avatar.driving import DrivingSpace, PreparedMotion
 from avatar.head.arkit import ARKIT_INDEX
+from avatar.limits import Limits
 from avatar.types import Camera, HeadParams, Motion
 
 # Head axes to camera axes for a face that looks into the camera: Y up to Y down, Z out of the face to towards us.
@@ -42,6 +43,10 @@ class PaperAvatar:
     @cached_property
     def driving(self) -> DrivingSpace:
         return DrivingSpace.of(self.own_motion, rank=2)
+
+    @cached_property
+    def limits(self) -> Limits:
+        return Limits.of(self.own_motion)
 
     @property
     def head_center(self) -> np.ndarray:

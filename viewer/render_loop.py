@@ -9,6 +9,8 @@ import numpy as np
 import viser
 from scipy.spatial.transform import Rotation
 
+from avatar.driving import motion_params
+from avatar.limits import Limits
 from avatar.types import Camera
 from viewer.stage import Shot, Stage
 
@@ -132,7 +134,15 @@ class ClientLoop:
             f"{rate:.0f} pictures a second" if self.stage.playing else f"{1000 * self._latency:.0f} ms after the change"
         )
         pictures = f"{camera.width} x {camera.height} px, rendered in {1000 * seconds:.0f} ms, {pace}"
-        self._readout.content = f"{pictures}\n\n{supported(shot)}"
+        guessed = beyond_limits(self.stage.avatar.limits, shot, camera)
+        self._readout.content = "\n\n".join(filter(None, (pictures, supported(shot), guessed)))
+
+
+def beyond_limits(limits: Limits, shot: Shot, camera: Camera) -> str:
+    """A note on views that were not filmed; empty for others."""
+    head = motion_params(shot.prepared.motion, shot.index)
+    beyond = limits.beyond(head.rotation.numpy(), head.translation.numpy(), camera)
+    return f"*a guess: seen {beyond}*" if beyond else ""
 
 
 def supported(shot: Shot) -> str:

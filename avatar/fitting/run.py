@@ -35,7 +35,9 @@ from avatar.fitting.stages import check_budget
 from avatar.fitting.trainer import Trainer
 from avatar.fitting.unseen import never_seen, warn_of
 from avatar.head import load_head
+from avatar.known import confidence, seen_shares
 from avatar.layers import Layers
+from avatar.limits import Limits
 from avatar.memory import peak_rss_mb
 from avatar.model import SCHEMA, Avatar, load, save_field
 from avatar.motion.audio import load_audio
@@ -182,7 +184,8 @@ def _publish(trainer: Trainer, capture: Capture, output: Path) -> None:
     fitted = in_order(Layers.from_tensors(best.tensors, trainer.layers.field).with_colors_clamped(), trainer)
     layers, baking = _baked(trainer, fitted)
     storage = {"storage": _storage(trainer, layers)}
-    avatar = replace(trainer.avatar, layers=layers, info=_info(trainer, capture) | baking | storage)
+    info = _info(trainer, capture) | {"limits": _limits(trainer)} | baking | storage
+    avatar = replace(trainer.avatar, layers=layers, info=info)
     folder = partial_folder(output)
     avatar.save(folder, trainer.config.precision)
     if fitted.field:
@@ -200,6 +203,13 @@ def _baked(trainer: Trainer, layers: Layers) -> tuple[Layers, dict]:
     scores = {"field_psnr": trainer.validation.score(layers), "baked_psnr": trainer.validation.score(baked.layers)}
     distances = {"moved_mm": baked.moved_mm, "missed_mm": baked.missed_mm}
     return baked.layers, {"bake": {name: round(value, 3) for name, value in (scores | distances).items()}}
+
+
+def _limits(trainer: Trainer) -> dict:
+    """From where, and doing what, the training frames show the person."""
+    avatar, motion = trainer.avatar, trainer.prepared.motion[trainer.split.train]
+    known = confidence(avatar.head, avatar.neutral, motion, avatar.camera)
+    return asdict(Limits.of(motion)) | {"seen": seen_shares(avatar.head, avatar.neutral, known)}
 
 
 def _storage(trainer: Trainer, layers: Layers) -> dict:
