@@ -220,7 +220,9 @@ def load(path: str | Path, *, exact: bool = False, gaussians: int | None = None)
             got=head.content_hash,
             fix="fit the avatar again with this version, or install the one that made it",
         )
-    stored = read_layers(path, lambda rest: each_array(rig_mesh(head, torch.from_numpy(rest)), _numpy), gaussians)
+    stored = read_layers(
+        path, content, lambda rest: each_array(rig_mesh(head, torch.from_numpy(rest)), _numpy), gaussians
+    )
     layers = Layers.from_arrays(in_floats(stored.head), in_floats(stored.torso))
     neutral = torch.from_numpy(stored.mesh.neutral)
     driving = DrivingSpace(**{name: torch.from_numpy(array) for name, array in stored.space._asdict().items()})

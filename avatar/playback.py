@@ -260,7 +260,7 @@ def load_player(path: str | Path, maps: Precision = "float32", *, gaussians: int
     content = read_content(path)
     head_model = _head_arrays(content["head"]["name"], content["head"]["content_hash"])
     rest = [head_model[name] for name in RigMesh._fields[1:]]
-    stored = read_layers(path, lambda neutral: RigMesh(neutral, *rest), gaussians)
+    stored = read_layers(path, content, lambda neutral: RigMesh(neutral, *rest), gaussians)
     camera, motion = Camera(**content["camera"]), load_motion(path / "motion.npz")
     return Player(stored.mesh, stored.head, stored.torso, stored.space, stored.plate, camera, motion, maps)
 

@@ -7,7 +7,7 @@ of a layer that show most stand first (see `avatar.fitting.importance`): the fir
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,8 @@ Precision = Literal["float32"] | Storage
 """How numbers are kept: "half" and "int8" say what linear maps are packed to, the rest is half floats in both."""
 FLOATS = ("head.barycentrics", "torso.means")
 """Never half: what is measured from the middle of the head or from the camera would move by tenths of a millimetre."""
+GROWTH = 0.1
+"""When one Gaussian of x stays, it is x ** GROWTH times as large."""
 _SCALES = "_scales"
 
 
@@ -64,28 +66,17 @@ def _pack(name: str, array: np.ndarray, precision: Precision) -> dict[str, np.nd
     return {name: packed.data, name + _SCALES: packed.scales}
 
 
-def unpack_layers(arrays: dict[str, np.ndarray], gaussians: int | None = None) -> tuple[RigHead, RigTorso]:
+def unpack_layers(arrays: dict[str, np.ndarray]) -> tuple[RigHead, RigTorso]:
     """Layers of float32 arrays, but for packed maps, which stay `PackedMap`.
 
-    Args:
-        gaussians: take no more than so many, the most important ones, head and torso in the shares that they have.
-
     Raises:
-        BadInput: `gaussians` is not above 0.
         KeyError: an array is missing.
         TypeError, ValueError: a packed map's arrays do not fit each other.
     """
     head, torso = (_unpack(kind, arrays, part) for kind, part in ((RigHead, "head"), (RigTorso, "torso")))
     axes = np.tile(np.eye(3, dtype=np.float32), (len(head.hang), 1, 1))
     axes[head.hang != 0] = head.hang_axes
-    head = head._replace(hang_axes=axes)
-    if gaussians is None:
-        return head, torso
-    if gaussians < 1:
-        raise BadInput("an avatar needs Gaussians", expected="a number above 0", got=str(gaussians))
-    share = min(1.0, gaussians / (len(head.means) + len(torso.means)))
-    of_head = max(1, round(share * len(head.means)))
-    return _first(head, of_head), _first(torso, max(0, round(share * len(torso.means))))
+    return head._replace(hang_axes=axes), torso
 
 
 def _unpack(kind: Any, arrays: dict[str, np.ndarray], part: str) -> Any:
@@ -97,6 +88,35 @@ def _unpack(kind: Any, arrays: dict[str, np.ndarray], part: str) -> Any:
 
     optional = {name for name in kind._field_defaults if f"{part}.{name}" not in arrays}
     return kind(**{name: read(name) for name in kind._fields if name not in optional})
+
+
+def first_of(head: RigHead, torso: RigTorso, gaussians: int, of_head: list[int]) -> tuple[RigHead, RigTorso]:
+    """The most important Gaussians alone, a little larger to close the gaps.
+
+    Args:
+        of_head: see `head_among_first`; head and torso in the shares that they have if empty.
+
+    Raises:
+        BadInput: `gaussians` is not above 0.
+    """
+    if gaussians < 1:
+        raise BadInput("an avatar needs Gaussians", expected="a number above 0", got=str(gaussians))
+    n, total = len(head.means), len(head.means) + len(torso.means)
+    table = of_head or [0, n]
+    count = min(gaussians, total)
+    kept = round(float(np.interp(count / total, np.linspace(0, 1, len(table)), table)))
+    kept = min(max(kept, 1, count - len(torso.means)), n, count)
+    grown = np.float32(GROWTH * np.log(total / count))
+    parts = _first(head, kept), _first(torso, count - kept)
+    first_head, first_torso = (part._replace(log_scales=part.log_scales + grown) for part in parts)
+    return first_head, first_torso
+
+
+def head_among_first(importance_head: np.ndarray, importance_torso: np.ndarray) -> list[int]:
+    """How many of the most important 0, 5, ... 100 % of all Gaussians are the head's."""
+    order = np.argsort(-np.concatenate([importance_head, importance_torso]), kind="stable")
+    passed = np.concatenate([[0], np.cumsum(order < len(importance_head))])
+    return [int(passed[round(share * len(order))]) for share in np.linspace(0, 1, 21)]
 
 
 def _first(part: Any, count: int) -> Any:
@@ -118,12 +138,15 @@ def read_content(path: Path) -> dict:
     return read_json(path / "avatar.json", AVATAR_SCHEMA, "an avatar", again=fit_again(path))
 
 
-def read_layers(path: Path, mesh: Callable[[np.ndarray], RigMesh], gaussians: int | None = None) -> StoredLayers:
+def read_layers(
+    path: Path, content: dict, mesh: Callable[[np.ndarray], RigMesh], gaussians: int | None = None
+) -> StoredLayers:
     """Everything in an avatar's tensor file, checked.
 
     Args:
+        content: of its avatar.json.
         mesh: from the person's neutral vertices to the head.
-        gaussians: see `unpack_layers`.
+        gaussians: take no more than so many, the most important ones.
 
     Raises:
         BadInput: `gaussians` is not above 0.
@@ -132,7 +155,7 @@ def read_layers(path: Path, mesh: Callable[[np.ndarray], RigMesh], gaussians: in
     arrays, _ = read_arrays(path / LAYERS_FILE, fix=fit_again(path))
     try:
         space = Statistics(*(arrays[f"driving.{name}"] for name in Statistics._fields))
-        head, torso = unpack_layers(arrays, gaussians)
+        head, torso = unpack_layers(arrays)
         layers = StoredLayers(mesh(arrays["neutral"]), head, torso, space, arrays["background"])
         _check(layers)
     except (KeyError, TypeError, ValueError) as e:
@@ -141,18 +164,21 @@ def read_layers(path: Path, mesh: Callable[[np.ndarray], RigMesh], gaussians: in
         raise FormatMismatch(
             f"{path / LAYERS_FILE} is damaged", expected=expected, got=problem, fix=fit_again(path)
         ) from e
-    return layers
+    if gaussians is None:
+        return layers
+    head, torso = first_of(head, torso, gaussians, content.get("storage", {}).get("head_among_first", []))
+    return replace(layers, head=head, torso=torso)
 
 
 def _check(layers: StoredLayers) -> None:
     """That layers fit each other, the head model and the driving space; a ValueError says what does not."""
     sizes = len(layers.mesh.expression_basis), len(layers.space.low), len(layers.space.torso_weights)
     pose = RigPose(*map(np.zeros, pose_shapes(*sizes)))
-    head, torso = in_floats(layers.head), in_floats(layers.torso)
-    for name, (array, want) in shapes(layers.mesh, head, torso, pose).items():
+    for name, (array, want) in shapes(layers.mesh, layers.head, layers.torso, pose).items():
         if array.shape != want:
             raise ValueError(f"{name} of shape {array.shape}, not {want}")
-        if not np.isfinite(array).all():
+        numbers = (array.data, array.scales) if isinstance(array, PackedMap) else (array,)
+        if not all(np.isfinite(a).all() for a in numbers):
             raise ValueError(f"{name} with a NaN or infinity")
     triangles, count = layers.head.triangles, len(layers.mesh.faces)
     if not ((triangles >= 0) & (triangles < count)).all():

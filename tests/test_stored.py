@@ -21,7 +21,7 @@ from avatar.info import describe
 from avatar.layers import Layers
 from avatar.model import Avatar, load
 from avatar.playback import Player, load_player
-from avatar.stored import LAYERS_FILE, in_floats, pack_layers, unpack_layers
+from avatar.stored import LAYERS_FILE, first_of, head_among_first, in_floats, pack_layers, unpack_layers
 from cuda_ext.packed import PackedMap
 
 
@@ -129,10 +129,24 @@ def test_fewer_gaussians_everywhere(small, tmp_path):
 def test_the_first_of_a_packed_map_are_its_rows(tiny_avatar):
     head, torso = tiny_avatar.layers.arrays()
     arrays = pack_layers(head, torso, "int8")
-    few, _ = unpack_layers(arrays, 333)
-    whole, _ = unpack_layers(arrays)
+    whole, _ = layers = unpack_layers(arrays)
+    few, _ = first_of(*layers, 333, [])
     assert isinstance(few.map_means, PackedMap)
     np.testing.assert_array_equal(in_floats(few).map_means, in_floats(whole).map_means[: len(few.means)])
+
+
+def test_head_and_torso_share_by_importance(tiny_avatar):
+    """The table says how many of the first Gaussians are the head's, between its steps too."""
+    head, torso = tiny_avatar.layers.arrays()
+    rng = np.random.default_rng(0)
+    weights = [np.sort(rng.random(len(part.means)) * size)[::-1] for part, size in ((head, 1.0), (torso, 0.5))]
+    table = head_among_first(*weights)
+    for count in (5, 777, 2000, len(head.means) + len(torso.means) - 3):
+        least = np.sort(np.concatenate(weights))[-count]
+        few = first_of(head, torso, count, table)
+        assert len(few[0].means) + len(few[1].means) == count
+        assert len(few[0].means) == pytest.approx((weights[0] >= least).sum(), abs=0.01 * len(head.means))
+    assert tiny_avatar.info["storage"]["head_among_first"][-1] == len(head.means)
 
 
 def test_what_storing_lost_is_said(tiny_avatar):

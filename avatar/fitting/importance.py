@@ -14,6 +14,7 @@ from avatar.export.cameras import ring
 from avatar.fitting.trainer import Trainer
 from avatar.layers import Layers
 from avatar.renderer import render
+from avatar.stored import head_among_first
 from avatar.types import Camera, Gaussians
 
 FRAMES = 12
@@ -43,12 +44,15 @@ def importance(frames: Iterable[Gaussians], cameras: Sequence[Camera]) -> Float[
 
 
 @torch.no_grad()
-def in_order(layers: Layers, trainer: Trainer) -> Layers:
-    """Layers whose Gaussians stand in order of importance: in some training frames, from the front and both sides."""
+def in_order(layers: Layers, trainer: Trainer) -> tuple[Layers, list[int]]:
+    """Layers whose Gaussians stand in order of importance, and `head_among_first` of them.
+
+    They count by some training frames, seen from the front and both sides.
+    """
     train, avatar = trainer.split.train, trainer.avatar
     chosen = train[np.linspace(0, len(train) - 1, FRAMES).astype(int)].tolist()
     cameras = ring(trainer.frames.camera, avatar.head_center, *RING)
     frames = (layers.gaussians(avatar.head, avatar.neutral, trainer.prepared.frame(i)) for i in chosen)
-    shown = importance(frames, cameras)
-    parts = shown.split([len(layers.head.means), len(layers.torso.means)])
-    return layers.picked(*(part.argsort(descending=True, stable=True) for part in parts))
+    head, torso = importance(frames, cameras).split([len(layers.head.means), len(layers.torso.means)])
+    orders = (part.argsort(descending=True, stable=True) for part in (head, torso))
+    return layers.picked(*orders), head_among_first(head.numpy(), torso.numpy())

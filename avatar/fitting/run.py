@@ -181,9 +181,10 @@ def _interrupt_between_steps() -> Iterator[threading.Event]:
 def _publish(trainer: Trainer, capture: Capture, output: Path) -> None:
     best = trainer.validation.best
     assert best is not None, "a fit ends with a validation"
-    fitted = in_order(Layers.from_tensors(best.tensors, trainer.layers.field).with_colors_clamped(), trainer)
+    fitted = Layers.from_tensors(best.tensors, trainer.layers.field).with_colors_clamped()
+    fitted, of_head = in_order(fitted, trainer)
     layers, baking = _baked(trainer, fitted)
-    storage = {"storage": _storage(trainer, layers)}
+    storage = {"storage": _storage(trainer, layers) | {"head_among_first": of_head}}
     info = _info(trainer, capture) | {"limits": _limits(trainer)} | baking | storage
     avatar = replace(trainer.avatar, layers=layers, info=info)
     folder = partial_folder(output)
