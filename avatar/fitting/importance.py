@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avatar.export.cameras import ring
+from avatar.fields.protocol import Rest
 from avatar.fitting.trainer import Trainer
 from avatar.layers import Layers
 from avatar.renderer import render
@@ -18,6 +19,8 @@ from avatar.stored import head_among_first
 from avatar.types import Camera, Gaussians
 
 FRAMES = 12
+MOUTH_WEIGHT = 20.0
+"""What lies behind the lips shows seldom, but a hole there is what the eye falls on."""
 RING = (3, 60.0)
 """Views and degrees between the outer ones: what only a turned camera sees counts too."""
 
@@ -54,5 +57,7 @@ def in_order(layers: Layers, trainer: Trainer) -> tuple[Layers, list[int]]:
     cameras = ring(trainer.frames.camera, avatar.head_center, *RING)
     frames = (layers.gaussians(avatar.head, avatar.neutral, trainer.prepared.frame(i)) for i in chosen)
     head, torso = importance(frames, cameras).split([len(layers.head.means), len(layers.torso.means)])
+    mouth = Rest(avatar.head, avatar.neutral).in_mouth(layers.head.triangles)
+    head = torch.where(mouth, MOUTH_WEIGHT * head, head)
     orders = (part.argsort(descending=True, stable=True) for part in (head, torso))
     return layers.picked(*orders), head_among_first(head.numpy(), torso.numpy())
