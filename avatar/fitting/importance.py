@@ -19,7 +19,7 @@ from avatar.stored import head_among_first
 from avatar.types import Camera, Gaussians
 
 FRAMES = 12
-MOUTH_WEIGHT = 20.0
+MOUTH_WEIGHT = 5.0
 """What lies behind the lips shows seldom, but a hole there is what the eye falls on."""
 RING = (3, 60.0)
 """Views and degrees between the outer ones: what only a turned camera sees counts too."""
