@@ -110,6 +110,7 @@ def test_modes_stand_in_the_order_that_their_definitions_imply(evaluation):
 def test_the_report_opens_offline_and_holds_the_numbers(evaluation, tiny_avatar, tmp_path):
     write_report(tmp_path / "report.html", tiny_avatar, evaluation)
     page = (tmp_path / "report.html").read_text()
+    assert len(tiny_avatar.info["curve"]) >= 3 and "the averaged state that did best" in page
     assert f"{evaluation.summary['full']['psnr']:.2f}" in page
     assert page.count("data:image/jpeg;base64,") == 2 and "<svg" in page
     assert "trembling" in page and "ST-LPIPS" in page and "lips in silence" not in page, "the clip has no sound"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from avatar.evaluation.protocol import Evaluation
 from avatar.export.cameras import turned
 from avatar.files import atomic_path
 from avatar.model import Avatar
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ORBIT_DEGREES = (-30, -15, 0, 15, 30)
 ERROR_GAIN = 4
@@ -59,6 +63,7 @@ def write_report(path: Path, avatar: Avatar, evaluation: Evaluation) -> None:
         orbit=data_uri(orbit_sheet(avatar)),
         orbit_degrees=ORBIT_DEGREES,
         curves=curves_svg(evaluation),
+        fit_curve=fit_curve_svg(avatar.info) if avatar.info.get("curve") else None,
     )
     with atomic_path(path) as partial:
         partial.write_text(html, encoding="utf-8")
@@ -114,6 +119,28 @@ def curves_svg(evaluation: Evaluation) -> str:
     bottom.set_ylabel("mouth aperture / eye distance")
     bottom.set_xlabel("frame")
     bottom.legend(fontsize=7)
+    return _svg(figure)
+
+
+def fit_curve_svg(info: dict) -> str:
+    """Validation PSNR against the time that the fit had spent, and the state that was published."""
+    from matplotlib.figure import Figure
+
+    points = info["curve"]
+    figure = Figure(figsize=(10, 2.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([p["seconds"] for p in points], [p["psnr"] for p in points], marker=".", lw=1)
+    best = next((p for p in points if p["step"] == info["fit"]["best_step"]), None)
+    if best:
+        axes.plot(best["seconds"], best["psnr"], "o", ms=8, mfc="none", label=f"published, step {best['step']}")
+        axes.legend(fontsize=7, loc="lower right")
+    axes.set_xlabel("seconds of optimisation")
+    axes.set_ylabel("validation PSNR, dB")
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    """A drawing inside the page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     svg = buffer.getvalue()

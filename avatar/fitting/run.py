@@ -162,6 +162,11 @@ def _train(trainer: Trainer, job: Job) -> None:
             if trainer.step % 10 == 0:
                 bar.update(trainer.share, f"step {trainer.step} loss {trainer.loss:.4f} PSNR {trainer.train_psnr:.2f}")
         trainer.consider_average()
+    if _ended_by(trainer) == "passes":
+        note(
+            f"done after {trainer.seconds:.0f} s: every training frame was seen {trainer.config.max_passes:g} times; "
+            "more of it would learn the clip by heart"
+        )
 
 
 @contextmanager
@@ -222,6 +227,12 @@ def _storage(trainer: Trainer, layers: Layers) -> dict:
     return {"precision": precision} | {name: round(value, 3) for name, value in scores.items()}
 
 
+def _ended_by(trainer: Trainer) -> str:
+    if trainer.config.steps is not None:
+        return "steps"
+    return "passes" if trainer.passes >= trainer.config.max_passes else "minutes"
+
+
 def _info(trainer: Trainer, capture: Capture) -> dict:
     split: Split = trainer.split
     frames = {name: [int(i[0]), int(i[-1])] if len(i) else [] for name, i in vars(split).items()}
@@ -234,6 +245,7 @@ def _info(trainer: Trainer, capture: Capture) -> dict:
         "fit": {
             "steps": trainer.step,
             "seconds": round(trainer.seconds, 2),
+            "ended_by": _ended_by(trainer),
             "gaussians": sum(len(layer.means) for layer in (trainer.layers.head, trainer.layers.torso)),
             "train_psnr": _finite(trainer.train_psnr),
             "validation_psnr": _finite(best.psnr if best else float("nan")),

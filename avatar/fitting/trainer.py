@@ -106,8 +106,12 @@ class Trainer:
         """How much of the budget is spent, 0..1: of the minutes, or of the passes over the clip if they end first."""
         if self.config.steps is not None:
             return min(self.step / self.config.steps, 1.0)
-        passes = self.step / len(self.split.train)
-        return min(max(self.seconds / (60 * self.config.minutes), passes / self.config.max_passes), 1.0)
+        return min(max(self.seconds / (60 * self.config.minutes), self.passes / self.config.max_passes), 1.0)
+
+    @property
+    def passes(self) -> float:
+        """How often each training frame was seen."""
+        return self.step / len(self.split.train)
 
     @property
     def decay(self) -> float:
