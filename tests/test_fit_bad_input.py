@@ -11,6 +11,7 @@ import pytest
 import torch
 from synthetic import SyntheticCapture
 
+from avatar.cli.build import Fit
 from avatar.errors import BadInput, Interrupted, VisavisError
 from avatar.files import partial_folder, save_tensors
 from avatar.fitting import FitConfig, fit
@@ -156,3 +157,11 @@ def test_a_damaged_checkpoint_is_told_and_the_fit_starts_afresh(short, tmp_path,
     assert "starts afresh" in capsys.readouterr().err
     assert avatar.info["fit"]["steps"] == CONFIG.steps and load(output).path == output
     assert not partial_folder(output).exists()
+
+
+def test_more_minutes_fit_finer_pictures():
+    def fitted(**options) -> int:
+        return Fit(capture=Path("c"), output=Path("a"), **options)._long_side
+
+    assert [fitted(minutes=m) for m in (2.0, 5.0, 15.0, 60.0)] == [256, 256, 512, 512]
+    assert fitted(minutes=60.0, long_side=384) == 384 and fitted(minutes=60.0, steps=10) == 256
