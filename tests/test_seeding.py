@@ -12,6 +12,7 @@ import torch
 from avatar.driving import DrivingSpace
 from avatar.export.cameras import turned
 from avatar.fitting import FitConfig
+from avatar.fitting.colors import color_unseen
 from avatar.fitting.config import SplitConfig
 from avatar.fitting.frames import FrameStore, split_frames
 from avatar.fitting.occlusion import covered_pixels
@@ -190,3 +191,21 @@ def test_a_body_is_round():
     assert depth[95, 64] == pytest.approx(middle, abs=1e-3)
     assert 0.4 * HALF_DEPTH_M < side - middle < HALF_DEPTH_M and top - middle == pytest.approx(side - middle, abs=0.02)
     assert np.abs(np.diff(depth[70, 16:112])).max() < 0.01, "neighbours lie side by side"
+
+
+def test_what_was_never_filmed_has_the_colour_of_its_like():
+    """Six triangles: skin, scalp and lips, each seen and unseen; the unseen skin lies beside the lips."""
+    kinds, seen = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([True, False] * 3)
+    of = torch.arange(6).repeat_interleave(20)
+    places = of[:, None].numpy() * np.array([[0.01, 0, 0]]) + np.random.default_rng(0).normal(0, 1e-4, (120, 3))
+    skin, brown, red, wrong = torch.eye(3)[0], torch.full((3,), 0.2), torch.eye(3)[2], torch.ones(3)
+    colors = torch.stack([skin, wrong, skin, wrong, red, red])[of]
+    strands = torch.cat([brown.repeat(150, 1), wrong.repeat(50, 1)])
+    for n_beside, back in ((150, brown), (10, skin)):  # hair beside the head, and a bald one
+        surface = {"colors": colors.clone(), "triangles": of.int()}
+        hair = {"colors": strands.clone(), "triangles": torch.full((200,), 3).int()}
+        color_unseen(surface, hair, n_beside, seen, kinds == 0, kinds == 1, places)
+        want = torch.stack([skin, skin, skin, back, red, red])[of]
+        torch.testing.assert_close(surface["colors"], want)
+        assert torch.equal(hair["colors"][:150], strands[:150])
+        assert torch.equal(hair["colors"][150:], (brown if n_beside == 150 else wrong).expand(50, 3))

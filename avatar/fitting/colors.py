@@ -12,6 +12,10 @@ from torch import Tensor
 
 from avatar.fitting.frames import FrameStore
 
+LEAST_HAIR = 100
+"""Fewer Gaussians beside the mesh are no hair, but its outline."""
+LIKE_COLORS = 15
+"""What was never filmed takes the median colour of so many points that were."""
 Placed = Callable[[int], tuple[Float[Tensor, "n 3"], Bool[np.ndarray, " n"]]]
 """Where n points are in a frame, and which of them turn to the camera there."""
 
@@ -30,6 +34,35 @@ def median_colors(frames: FrameStore, indices: list[int], placed: Placed) -> Flo
         colors[seen] = np.nanmedian(samples[:, seen], 0)
         colors[~seen] = colors[seen][np.asarray(KDTree(points[seen]).query(points[~seen])[1])]
     return torch.from_numpy(colors).float() / 255
+
+
+def color_unseen(
+    surface: dict[str, Tensor],
+    hair: dict[str, Tensor],
+    n_beside: int,
+    faced: Bool[Tensor, " f"],
+    skin: Bool[Tensor, " f"],
+    scalp: Bool[Tensor, " f"],
+    places: Float[np.ndarray, "n 3"],
+) -> None:
+    """What was never filmed takes, in place, the colour of its like: skin of the nearest skin, not of the lips before
+    it, and the back of the head of the hair, not of the forehead.
+
+    Args:
+        n_beside: so many of the hair's Gaussians, the first ones, stand beside the mesh in the picture.
+        faced: triangles that faced the camera; `skin` and `scalp` are triangles too.
+        places: of the surface's Gaussians.
+    """
+    of = surface["triangles"].long()
+    for like in (skin, scalp):
+        unseen, known = (like & ~faced)[of], (like & faced)[of]
+        if known.sum() >= LIKE_COLORS:
+            nearest = np.asarray(KDTree(places[known]).query(places[unseen], k=LIKE_COLORS)[1])
+            surface["colors"][unseen] = surface["colors"][known][torch.from_numpy(nearest)].median(1).values
+    if n_beside >= LEAST_HAIR:
+        strands = hair["colors"][:n_beside].median(0).values
+        surface["colors"][(scalp & ~faced)[of]] = strands
+        hair["colors"][n_beside:][~faced[hair["triangles"][n_beside:].long()]] = strands
 
 
 def clearest_first(frames: FrameStore, candidates: list[int], others: list[int], skin: Placed) -> list[int]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avatar.driving import DrivingSpace, motion_params
 from avatar.fitting.body import body_depth
-from avatar.fitting.colors import clearest_first, median_colors
+from avatar.fitting.colors import clearest_first, color_unseen, median_colors
 from avatar.fitting.config import FitConfig
 from avatar.fitting.frames import FrameStore
 from avatar.head.landmarks import OUTER_EYE_CORNERS
@@ -89,6 +89,11 @@ class Seeder:
     def layers(self) -> Layers:
         """The initial state of a fit."""
         surface, hair = self._surface(), self._hair()
+        shown = [facing(self._vertices(index), self.head.faces) for index in self.color_frames]
+        faced = torch.stack(shown).amax(0) > MIN_FACING
+        skin, scalp = (torch.from_numpy(self._within(names)) for names in ((*CORE_REGIONS, "ears"), ("scalp",)))
+        places = self._on_mesh(surface["triangles"], surface["barycentrics"])
+        color_unseen(surface, hair, self.n_beside, faced, skin, scalp, places)
         core = self._core(surface)
         head = HeadLayer(**{name: torch.cat([surface[name], core[name], hair[name]]) for name in surface})
         return Layers(head, self._torso())
@@ -178,7 +183,7 @@ class Seeder:
         """
         n = self.config.hair_gaussians
         pixels = np.argwhere(self.hair)
-        outside = min(3 * n // 4, 20 * len(pixels))
+        outside = self.n_beside = min(3 * n // 4, 20 * len(pixels))
         pixels = pixels[self.rng.integers(0, max(len(pixels), 1), outside)]
         hang = np.zeros(n)
         hang[:outside] = ((pixels[:, 0] - self.eye_row) / (self.chin_row - self.eye_row)).clip(0, 1)
@@ -192,7 +197,8 @@ class Seeder:
         sigma = np.full(n, 0.004)
         sigma[:outside] = self._pixel_sigma(int(self.hair.sum()), outside, depth)
         log_scales = np.repeat(np.log(sigma)[:, None], 3, 1)
-        return self._bound(triangles, np.full((n, 3), 1 / 3), local, log_scales, opacity=0.3, hang=hang)
+        beside = np.arange(n) < outside
+        return self._bound(triangles, np.full((n, 3), 1 / 3), local, log_scales, 0.3, hang, shown=beside)
 
     def _hair_depth(self, pixels: Int[np.ndarray, "n 2"], hang: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Close to the mesh's outline hair is as deep as that, or it would part from the head in a turn; hanging hair,
@@ -237,7 +243,7 @@ class Seeder:
         )
 
     def _bound(
-        self, triangles, barycentrics, local, log_scales, opacity: float, hang, colors=None
+        self, triangles, barycentrics, local, log_scales, opacity: float, hang, colors=None, shown=None
     ) -> dict[str, Tensor]:
         n, k = len(triangles), self.driving.n_features
         tensors = {
@@ -254,7 +260,7 @@ class Seeder:
             points = (vertices[faces] * tensors["barycentrics"][..., None]).sum(1)
             cosine = facing(vertices, self.head.faces)[torch.from_numpy(triangles)]
             # The offset is kept in the reference frame's axes: exact enough to pick a colour.
-            return points + offset, ((cosine > MIN_FACING) | offset.any(1)).numpy()
+            return points + offset, (cosine > MIN_FACING).numpy() | (False if shown is None else shown)
 
         return tensors | {
             "quats": torch.eye(4)[:1].repeat(n, 1),
