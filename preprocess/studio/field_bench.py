@@ -113,7 +113,8 @@ def _scored(path: Path, capture: CaptureFolder, studio: StudioFolder | None) -> 
     if studio:
         chosen = np.array(evaluation.frames)[np.linspace(0, len(evaluation.frames) - 1, SIDE_FRAMES).astype(int)]
         sides = off_axis(exact, studio, chosen.tolist(), YAWS)
-        row |= {"yaw_psnr": {f"{yaw:+g}": round(score, 3) for yaw, (score, _) in sides.items()}}
+        row |= {"yaw_psnr": {f"{yaw:+g}": round(side.psnr, 3) for yaw, side in sides.items()}}
+        row |= {"yaw_head_psnr": {f"{yaw:+g}": round(side.head_psnr, 3) for yaw, side in sides.items()}}
     return row, evaluation
 
 
