@@ -1,4 +1,5 @@
-"""Measures, and rewrites the README's tables between their markers: `kernels` (2 min), `clips` (5), `studio` (8)."""
+"""Measures, and rewrites the README's tables between their markers: `kernels` (2 min), `clips` (5), `studio` (8);
+`fields` (40) only when asked for."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ TRACKS = {"pixels": (), "landmarks only": ("--no-photometric",)}
 """How a clip is tracked: options of preprocess."""
 MINUTES = 2
 """Of a fit, at most; on these clips it ends sooner, after ten passes."""
+FIELD_SUBJECTS, FIELD_MINUTES, FIELD_SECONDS = ("pexels", "speaking", "studio:2000"), 1, 60
+"""Of the comparison of fields: whom they are fitted to, for how long, and the length of the studio's film."""
 
 
 def run(*arguments: str | Path) -> dict:
@@ -126,10 +129,44 @@ def studio() -> str:
     return line + "\n\n" + markdown(columns, rows)
 
 
+def fields() -> str:
+    """All designs of deformation with equal budgets; real and synthetic people apart."""
+    result = run(
+        "bench", "fields", "--subjects", ",".join(FIELD_SUBJECTS), "--minutes", str(FIELD_MINUTES),
+        "--seconds", str(FIELD_SECONDS), "--keep", ROOT / "build" / "fields",
+    )  # fmt: skip
+    columns = [
+        "clip", "field", "full PSNR / SSIM", "head", "ST-LPIPS", "landmarks, px", "aperture r", "lag, frames", "jitter",
+        "silence", "baked PSNR", "MB", "render 512 px, frames/s", "steps",
+    ]  # fmt: skip
+    aside = ["head at -30 / +30", "head at -45 / +45", "full at -30 / +30"]
+    parts = []
+    for synthetic in (False, True):
+        rows = [r for r in result["rows"] if r["case"].startswith("studio") == synthetic]
+        parts.append(markdown(columns + aside * synthetic, [field_row(r) for r in rows]))
+    return "\n\n".join([machine_line(result["machine"]), *parts])
+
+
+def field_row(r: dict) -> list[object]:
+    number = lambda name, digits: "" if r.get(name) is None else f"{r[name]:.{digits}f}"  # noqa: E731
+    cells: list[object] = [
+        r["case"].replace("studio:", "studio seed "), f"`{r['field']}`", f"**{r['psnr']:.2f}** / {r['ssim']:.3f}",
+        number("head_psnr", 2), number("stlpips", 3), number("landmark_px", 2), number("aperture_r", 2),
+        number("lag_frames", 0), number("jitter_ratio", 2), number("silence_motion", 3), number("baked_psnr", 2),
+        number("mb", 1), number("render_fps", 0), r["steps"],
+    ]  # fmt: skip
+    if "yaw_psnr" in r:
+        head, full = ({k: v - r[name]["+0"] for k, v in r[name].items()} for name in ("yaw_head_psnr", "yaw_psnr"))
+        cells += [
+            f"{side[f'-{yaw}']:.1f} / {side[f'+{yaw}']:.1f}" for side, yaw in ((head, 30), (head, 45), (full, 30))
+        ]
+    return cells
+
+
 def main() -> None:
     wanted = sys.argv[1:] or ["kernels", "clips", "studio"]
     for name in wanted:
-        table = {"kernels": kernels, "clips": clips, "studio": studio}[name]()
+        table = {"kernels": kernels, "clips": clips, "studio": studio, "fields": fields}[name]()
         readme = ROOT / "README.md"
         marker = f"(<!-- bench:{name} -->\n).*?(<!-- /bench:{name} -->)"
         text = re.sub(marker, lambda m, t=table: m[1] + t + "\n" + m[2], readme.read_text(), flags=re.DOTALL)
