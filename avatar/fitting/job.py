@@ -22,11 +22,10 @@ SCHEMA = "visavis.fit-job/1"
 class Job:
     """The partial folder of one fit, with its description and its checkpoint."""
 
-    def __init__(self, output: Path, capture: Capture, config: FitConfig, *, start: str = "", overwrite: bool) -> None:
+    def __init__(self, output: Path, capture: Capture, config: FitConfig, *, overwrite: bool) -> None:
         """Take up the unfinished fit that is there, or start one.
 
         Args:
-            start: content hash of the avatar that the fit starts from, if there is one.
             overwrite: discard what an unfinished fit with other options has done.
 
         Raises:
@@ -34,7 +33,7 @@ class Job:
         """
         self.folder = partial_folder(output)
         self._files = self.folder / "job.json", self.folder / "checkpoint.safetensors"
-        facts = {"schema": SCHEMA, "version": __version__, "capture": capture.content_hash, "start": start}
+        facts = {"schema": SCHEMA, "version": __version__, "capture": capture.content_hash}
         content = facts | {"config": asdict(config)}
         before = self._read()
         if before != content:
