@@ -11,9 +11,10 @@ from contextlib import contextmanager, nullcontext
 
 import tyro
 
-from avatar.cli.build import Demo, Eval, Fit, Preprocess, Studio
+from avatar.cli.build import Eval, Fit, Preprocess, Studio
 from avatar.cli.check import Check
 from avatar.cli.convert import Convert
+from avatar.cli.demo import Demo
 from avatar.cli.features import Features
 from avatar.cli.head import Head
 from avatar.cli.inspect import Bench, Doctor, Info

@@ -1,4 +1,4 @@
-"""Commands that make things: preprocess, fit, eval, demo, studio."""
+"""Commands that make things: preprocess, fit, eval, studio."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from avatar.cli.common import Computing, Input, Output, check_pixels, parse_numbers
-from avatar.cli.show import Render
-from avatar.errors import BadInput, VisavisError
-from avatar.progress import note
+from avatar.errors import BadInput
 
 LONG_SIDE, FINE_LONG_SIDE, FINE_MINUTES = 256, 512, 15
 """What is fitted in pixels, with how many minutes."""
@@ -198,56 +196,6 @@ def _metered(capture, evaluation) -> dict[str, dict]:
 
 
 @dataclass(frozen=True)
-class Demo(Computing):
-    """The whole line on a sample clip or on your own: preprocess, fit, report, an orbit and a self-reenactment clip.
-
-    Repeated, it goes on where it was stopped, and does not do again what is there.
-
-    Example: visavis demo --video me.mp4 -o out/me --minutes 1
-    """
-
-    video: Path | None = None
-    """Your video; a sample clip (Pexels) if not given."""
-    output: Output = Path("out/demo")
-    minutes: float = 5.0
-    """Time budget of the fit."""
-    seed: int = 0
-
-    def run(self) -> dict:
-        from avatar.assets import find_asset
-
-        video = self.video or find_asset("pexels.mp4")
-        capture, avatar = self.output / "capture", self.output / "avatar"
-        shared = {"quiet": self.quiet, "threads": self.threads}
-        if not is_capture_of(video, capture):
-            note(f"1/4 preprocess {video.name}")
-            Preprocess(video=video, output=capture, overwrite=True, **shared).run()
-        if not self._is_fitted(capture, avatar):
-            note(f"2/4 fit for at most {self.minutes:g} minutes")
-            Fit(capture=capture, output=avatar, minutes=self.minutes, seed=self.seed, overwrite=True, **shared).run()
-        note("3/4 evaluate on held-out frames")
-        scores = Eval(avatar=avatar, **shared).run()
-        note("4/4 render")
-        clip, orbit = self.output / "self.mp4", self.output / "orbit.mp4"
-        Render(avatar=avatar, output=clip, overwrite=True, **shared).run()
-        Render(avatar=avatar, output=orbit, camera="orbit", overwrite=True, **shared).run()
-        result = {"clip": str(clip), "orbit": str(orbit), "report": scores["report"]}
-        return result | {"psnr": scores["full"]["psnr"], "view": f"visavis view {avatar}"}
-
-    def _is_fitted(self, capture: Path, avatar: Path) -> bool:
-        """Whether an avatar of this very capture, budget and seed is there: a second run only shows it again."""
-        from avatar.model import load
-        from preprocess.capture import CaptureFolder
-
-        try:
-            info = load(avatar).info
-        except VisavisError:
-            return False
-        same_capture = info["capture"]["content_hash"] == CaptureFolder.load(capture).content_hash
-        return same_capture and (info["config"]["minutes"], info["seed"]) == (self.minutes, self.seed)
-
-
-@dataclass(frozen=True)
 class Studio(Computing):
     """Film a synthetic talking subject of whom everything is known: video with sound, and its truth per frame.
 
@@ -292,15 +240,3 @@ class Studio(Computing):
         if self.seconds is not None or self.audio is None:
             return self.seconds or 60.0
         return len(load_audio(self.audio)) / RATE
-
-
-def is_capture_of(video: Path, capture: Path) -> bool:
-    """Whether a folder holds a whole capture of this very video."""
-    from avatar.assets import sha256_file
-    from preprocess.capture import CaptureFolder
-
-    try:
-        source = CaptureFolder.load(capture).info["source"]
-    except VisavisError:
-        return False
-    return video.is_file() and source["sha256"] == sha256_file(video)

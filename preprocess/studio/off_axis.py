@@ -61,9 +61,11 @@ def off_axis(
             backdrop = tuple((picture.rgb[0, 0] / 255).tolist())
             pairs.append((picture.rgb, avatar.frame(avatar.own, index, here, backdrop)))
             heads.append(_around_head(picture.labels))
-        images = [[torch.from_numpy(image).float() / 255 for image in pair] for pair in pairs]
-        whole = [psnr(*pair) for pair in images]
-        head = [psnr(*pair, torch.from_numpy(mask)) for pair, mask in zip(images, heads, strict=True)]
+        whole, head = [], []
+        for pair, mask in zip(pairs, heads, strict=True):
+            truth, image = (torch.from_numpy(picture).float() / 255 for picture in pair)
+            whole.append(psnr(image, truth))
+            head.append(psnr(image, truth, torch.from_numpy(mask)))
         seen[yaw] = Side(float(np.mean(whole)), float(np.mean(head)), pairs)
     return seen
 
