@@ -96,10 +96,12 @@ def subject_capture(home: Path, subject: str, seconds: float) -> tuple[CaptureFo
 def _scored(path: Path, capture: CaptureFolder, studio: StudioFolder | None) -> tuple[dict[str, Any], Evaluation]:
     exact, baked = load(path, exact=True), load(path)
     with Detector() as detector:
-        evaluation = Evaluator(exact, capture, detector.landmarks, perceptual=perceptual_metric()).run(SHEET_FRAMES)
+        evaluator = Evaluator(exact, capture, detector.landmarks, perceptual=perceptual_metric())
+        evaluation = evaluator.run(SHEET_FRAMES)
         played = Evaluator(baked, capture, detector.landmarks).mean_psnr() if exact.layers.field else None
-    scores, fitted = evaluation.summary, exact.info["fit"]
+    scores, fitted, sync = evaluation.summary, exact.info["fit"], evaluator.lip_sync(evaluation)
     row = {**scores["full"], "head_psnr": scores["head"]["psnr"], "head_stlpips": scores["head"].get("stlpips")}
+    row |= {f"sync_{key}": sync["render"][key] if sync else None for key in ("accuracy", "confidence")}
     row |= {"baked_psnr": scores["full"]["psnr"] if played is None else round(played, 4)}
     row |= {
         "mean_frame": scores["rivals"]["mean_frame"]["psnr"],
