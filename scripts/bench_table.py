@@ -1,5 +1,5 @@
 """Measures, and rewrites the README's tables between their markers: `kernels` (2 min), `clips` (5), `studio` (8);
-`fields` (40) only when asked for."""
+`fields` (30) only when asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRACKS = {"pixels": (), "landmarks only": ("--no-photometric",)}
 """How a clip is tracked: options of preprocess."""
 MINUTES = 2
 """Of a fit, at most; on these clips it ends sooner, after ten passes."""
-FIELD_SUBJECTS, FIELD_MINUTES, FIELD_SECONDS = ("pexels", "speaking", "studio:2000"), 1, 60
+FIELD_SUBJECTS, FIELD_MINUTES, FIELD_SECONDS = ("speaking", "studio:2000"), 1, 30
 """Of the comparison of fields: whom they are fitted to, for how long, and the length of the studio's film."""
 
 
@@ -137,7 +137,7 @@ def fields() -> str:
     )  # fmt: skip
     columns = [
         "clip", "field", "full PSNR / SSIM", "head", "ST-LPIPS", "landmarks, px", "aperture r", "lag, frames", "jitter",
-        "silence", "baked PSNR", "MB", "render 512 px, frames/s", "steps",
+        "silence", "sync", "baked PSNR", "MB", "render 512 px, frames/s", "steps",
     ]  # fmt: skip
     aside = ["head at -30 / +30", "head at -45 / +45", "full at -30 / +30"]
     parts = []
@@ -152,8 +152,8 @@ def field_row(r: dict) -> list[object]:
     cells: list[object] = [
         r["case"].replace("studio:", "studio seed "), f"`{r['field']}`", f"**{r['psnr']:.2f}** / {r['ssim']:.3f}",
         number("head_psnr", 2), number("stlpips", 3), number("landmark_px", 2), number("aperture_r", 2),
-        number("lag_frames", 0), number("jitter_ratio", 2), number("silence_motion", 3), number("baked_psnr", 2),
-        number("mb", 1), number("render_fps", 0), r["steps"],
+        number("lag_frames", 0), number("jitter_ratio", 2), number("silence_motion", 3), number("sync_confidence", 2),
+        number("baked_psnr", 2),        number("mb", 1), number("render_fps", 0), r["steps"],
     ]  # fmt: skip
     if "yaw_psnr" in r:
         head, full = ({k: v - r[name]["+0"] for k, v in r[name].items()} for name in ("yaw_head_psnr", "yaw_psnr"))
