@@ -148,18 +148,19 @@ def fields() -> str:
 
 
 def field_row(r: dict) -> list[object]:
-    number = lambda name, digits: "" if r.get(name) is None else f"{r[name]:.{digits}f}"  # noqa: E731
+    def number(name: str, digits: int) -> str:
+        return "" if r.get(name) is None else f"{r[name]:.{digits}f}"
+
     cells: list[object] = [
         r["case"].replace("studio:", "studio seed "), f"`{r['field']}`", f"**{r['psnr']:.2f}** / {r['ssim']:.3f}",
         number("head_psnr", 2), number("stlpips", 3), number("landmark_px", 2), number("aperture_r", 2),
         number("lag_frames", 0), number("jitter_ratio", 2), number("silence_motion", 3), number("sync_confidence", 2),
-        number("baked_psnr", 2),        number("mb", 1), number("render_fps", 0), r["steps"],
+        number("baked_psnr", 2), number("mb", 1), number("render_fps", 0), r["steps"],
     ]  # fmt: skip
     if "yaw_psnr" in r:
         head, full = ({k: v - r[name]["+0"] for k, v in r[name].items()} for name in ("yaw_head_psnr", "yaw_psnr"))
-        cells += [
-            f"{side[f'-{yaw}']:.1f} / {side[f'+{yaw}']:.1f}" for side, yaw in ((head, 30), (head, 45), (full, 30))
-        ]
+        views = (head, 30), (head, 45), (full, 30)
+        cells += [f"{loss[f'-{yaw}']:.1f} / {loss[f'+{yaw}']:.1f}" for loss, yaw in views]
     return cells
 
 
