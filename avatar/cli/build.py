@@ -80,8 +80,7 @@ class Fit(Computing):
     overwrite: bool = False
     """Replace an older avatar of that name."""
     minutes: float = 5.0
-    """Time budget; 15 or more fit at 512 pixels. It ends sooner after ten passes over the clip, and says so: 20 seconds
-    of video take about 2 minutes on two cores."""
+    """Time budget; 15 or more fit at 512 pixels. It ends sooner after ten passes over the clip, and says so."""
     steps: int | None = None
     """Fixed number of steps instead of a time budget: reproducible."""
     long_side: int | None = None
