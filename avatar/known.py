@@ -53,10 +53,8 @@ def _shown(head: HeadModel, vertices: Float[Tensor, "v 3"], camera: Camera) -> F
     )
     depth = np.where(seen >= 0, (points[faces[seen], 2] * weights).sum(-1), np.inf)
     middles = points[faces].mean(1)
-    x, y = np.floor(camera.project(middles)).astype(int).T
-    inside = (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
-    before = depth[y.clip(0, camera.height - 1), x.clip(0, camera.width - 1)]
-    visible = inside & (middles[:, 2] < before + HIDDEN_BEHIND_M)
+    y, x, inside = camera.pixels_of(middles)
+    visible = inside & (middles[:, 2] < depth[y, x] + HIDDEN_BEHIND_M)
     return facing(vertices, head.faces).clamp(min=0) * torch.from_numpy(visible)
 
 

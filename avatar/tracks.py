@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 N_EXPRESSIONS = 52
 JOINTS = ("neck", "jaw", "left_eye", "right_eye")
@@ -42,6 +42,15 @@ class Camera:
             radius = np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
             flat = flat / radius * np.arctan2(radius, z)
         return flat * [self.fx, self.fy] + [self.cx, self.cy]
+
+    def pixels_of(
+        self, points: Float[np.ndarray, "n 3"]
+    ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+        """Row and column of the pixel under each world point, the nearest one in the picture, and whether the point
+        lies in it."""
+        x, y = np.floor(self.project(points)).astype(int).T
+        inside = (x >= 0) & (y >= 0) & (x < self.width) & (y < self.height)
+        return y.clip(0, self.height - 1), x.clip(0, self.width - 1), inside
 
     def scaled(self, width: int, height: int) -> Camera:
         """The same view sampled at another resolution."""

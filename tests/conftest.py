@@ -54,6 +54,21 @@ def capture():
 
 
 @pytest.fixture(scope="session")
+def motion():
+    """What a person does who talks."""
+    from synthetic import talking_motion
+
+    return talking_motion(200)
+
+
+@pytest.fixture(scope="session")
+def space(motion):
+    from avatar.driving import DrivingSpace
+
+    return DrivingSpace.of(motion, rank=6)
+
+
+@pytest.fixture(scope="session")
 def small_config():
     from avatar.fitting import FitConfig
 

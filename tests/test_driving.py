@@ -9,19 +9,9 @@ import pytest
 import torch
 from synthetic import talking_motion
 
-from avatar.driving import DrivingSpace, still_motion
+from avatar.driving import still_motion
 from avatar.driving_maths import CLAMP_MARGIN, soft_clamp
 from avatar.geometry import mean_rotation, quat_to_matrix
-
-
-@pytest.fixture(scope="module")
-def motion():
-    return talking_motion(200)
-
-
-@pytest.fixture(scope="module")
-def space(motion):
-    return DrivingSpace.of(motion, rank=6)
 
 
 def test_training_features_are_centred_and_of_unit_size(space, motion):

@@ -12,7 +12,7 @@ import torch
 from avatar.driving import DrivingSpace
 from avatar.export.cameras import turned
 from avatar.fitting import FitConfig
-from avatar.fitting.colors import color_unseen
+from avatar.fitting.colors import color_unseen, median_colors
 from avatar.fitting.config import SplitConfig
 from avatar.fitting.frames import FrameStore, split_frames
 from avatar.fitting.occlusion import covered_pixels
@@ -191,6 +191,25 @@ def test_a_body_is_round():
     assert depth[95, 64] == pytest.approx(middle, abs=1e-3)
     assert 0.4 * HALF_DEPTH_M < side - middle < HALF_DEPTH_M and top - middle == pytest.approx(side - middle, abs=0.02)
     assert np.abs(np.diff(depth[70, 16:112])).max() < 0.01, "neighbours lie side by side"
+
+
+def test_what_lies_above_the_picture_was_not_filmed(seeder):
+    """It takes the colour of its nearest neighbour in the picture, not of the pixel at the picture's edge."""
+    head = seeder.motion.translation[seeder.reference]
+    above = head - [0, head[2] * (seeder.camera.cy + 5) / seeder.camera.fy, 0]
+    points = torch.from_numpy(np.stack([head, above])).float()
+    assert seeder.camera.pixels_of(points.numpy())[2].tolist() == [True, False]
+    frames = copy(seeder.frames)
+
+    def edged(index: int) -> np.ndarray:
+        picture = seeder.frames.rgba(index).copy()
+        picture[0] = 255
+        return picture
+
+    frames.rgba = edged
+    colors = median_colors(frames, [seeder.reference], lambda _: (points, np.ones(2, bool)))
+    torch.testing.assert_close(colors[0], colors[1])
+    assert (colors[0] < 0.9).any()
 
 
 def test_what_was_never_filmed_has_the_colour_of_its_like():

@@ -13,7 +13,7 @@ from synthetic import talking_motion
 from viewer_standin import PaperAvatar
 
 from avatar.cli import main
-from avatar.driving import DrivingSpace, still_motion
+from avatar.driving import still_motion
 from avatar.driving_maths import rotations
 from avatar.files import read_json
 from avatar.head.arkit import ARKIT_INDEX, ARKIT_NAMES
@@ -34,16 +34,6 @@ def extreme_take(frames: int = 40) -> np.ndarray:
     """All actions at random between nothing and full, held for some frames."""
     take = np.random.default_rng(3).integers(0, 2, (frames // 5, 52)).repeat(5, 0)
     return take.astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def motion():
-    return talking_motion(200)
-
-
-@pytest.fixture(scope="module")
-def space(motion):
-    return DrivingSpace.of(motion, rank=6)
 
 
 def test_training_motion_is_supported(space, motion):

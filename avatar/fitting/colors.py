@@ -50,7 +50,7 @@ def color_unseen(
 
     Args:
         n_beside: so many of the hair's Gaussians, the first ones, stand beside the mesh in the picture.
-        faced: triangles that faced the camera; `skin` and `scalp` are triangles too.
+        faced: triangles that faced the camera in the picture; `skin` and `scalp` are triangles too.
         places: of the surface's Gaussians.
     """
     of = surface["triangles"].long()
@@ -77,11 +77,9 @@ def clearest_first(frames: FrameStore, candidates: list[int], others: list[int],
 
 
 def _pixels(frames: FrameStore, index: int, placed: Placed) -> Float[np.ndarray, "n 3"]:
-    """What a frame shows where points project to, 0 to 255; NaN for those turned away or beside the person."""
+    """What a frame shows where points project to, 0 to 255; NaN for those turned away, beside the person or beyond the
+    picture."""
     points, shown = placed(index)
-    camera = frames.camera
-    uv = camera.project(points.numpy())
-    x = uv[:, 0].astype(int).clip(0, camera.width - 1)
-    y = uv[:, 1].astype(int).clip(0, camera.height - 1)
+    y, x, inside = frames.camera.pixels_of(points.numpy())
     pixels = frames.rgba(index)[y, x]
-    return np.where((shown & (pixels[:, 3] > 127))[:, None], pixels[:, :3], np.nan)
+    return np.where((shown & inside & (pixels[:, 3] > 127))[:, None], pixels[:, :3], np.nan)

@@ -89,8 +89,7 @@ class Seeder:
     def layers(self) -> Layers:
         """The initial state of a fit."""
         surface, hair = self._surface(), self._hair()
-        shown = [facing(self._vertices(index), self.head.faces) for index in self.color_frames]
-        faced = torch.stack(shown).amax(0) > MIN_FACING
+        faced = torch.stack([self._filmed(self._vertices(index)) for index in self.color_frames]).any(0)
         skin, scalp = (torch.from_numpy(self._within(names)) for names in ((*CORE_REGIONS, "ears"), ("scalp",)))
         places = self._on_mesh(surface["triangles"], surface["barycentrics"])
         color_unseen(surface, hair, self.n_beside, faced, skin, scalp, places)
@@ -100,6 +99,11 @@ class Seeder:
 
     def _vertices(self, index: int) -> Float[Tensor, "v 3"]:
         return posed_vertices(self.head, self.neutral, motion_params(self.motion, index))
+
+    def _filmed(self, vertices: Float[Tensor, "v 3"]) -> Bool[Tensor, " f"]:
+        """Triangles that face the camera in the picture: the top of a head often lies above it."""
+        inside = self.camera.pixels_of(vertices[self.head.faces.long()].mean(1).numpy())[2]
+        return (facing(vertices, self.head.faces) > MIN_FACING) & torch.from_numpy(inside)
 
     def _skin(self, index: int) -> tuple[Tensor, np.ndarray]:
         """The triangles of skin in a frame, and which face the camera."""
