@@ -11,8 +11,8 @@ from make_speech import music, noise
 
 from avatar.motion.audio import RATE, load_audio
 from avatar.motion.features import features
+from avatar.motion.phones import SOUNDS
 from avatar.motion.prosody import prosody
-from preprocess.studio.phones import SOUNDS
 from preprocess.studio.voice import nonsense, synthesise
 
 RECORDINGS = Path(os.environ.get("VISAVIS_TEST_DATA", "data")) / "speech"

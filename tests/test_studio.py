@@ -27,6 +27,7 @@ from avatar.head import load_head
 from avatar.head.calibration import calibrate
 from avatar.head.landmarks import lip_opening
 from avatar.head.model import landmarks_on
+from avatar.motion.phones import Phone, articulation
 from avatar.progress import set_quiet
 from avatar.rig import head_silhouette
 from preprocess.capture import CaptureFolder
@@ -41,7 +42,6 @@ from preprocess.studio.filming import yaw_of
 from preprocess.studio.measures import lid_closure
 from preprocess.studio.occlusion import openness
 from preprocess.studio.person import make_person
-from preprocess.studio.phones import Phone, articulation
 from preprocess.studio.speech import _flite_phones, make_speech
 from preprocess.studio.truth import Seen, compare, score, shape_floor
 from preprocess.studio.voice import nonsense

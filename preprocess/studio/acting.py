@@ -9,10 +9,10 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from avatar.motion.blinks import head_track, smoothstep
+from avatar.motion.phones import articulation
 from avatar.motion.rules import add_eyes, at_frames
 from avatar.motion.visemes import SEALED, articulated, hear, mouth, target_vector
 from avatar.types import JOINTS, N_EXPRESSIONS, Camera, Motion
-from preprocess.studio.phones import articulation
 from preprocess.studio.scene import FLIP
 from preprocess.studio.voice import Speech
 

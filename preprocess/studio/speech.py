@@ -11,8 +11,8 @@ import numpy as np
 
 from avatar.errors import BadInput, MissingAsset
 from avatar.motion.audio import RATE, load_audio
+from avatar.motion.phones import SOUNDS, Phone
 from preprocess.studio.config import StudioConfig
-from preprocess.studio.phones import SOUNDS, Phone
 from preprocess.studio.voice import Speech, nonsense, synthesise
 
 _SENTENCES = (

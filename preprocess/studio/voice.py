@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from avatar.motion.audio import RATE
-from preprocess.studio.phones import SOUNDS, Phone
+from avatar.motion.phones import SOUNDS, Phone
 
 _BLOCK = RATE // 200
 _BANDWIDTHS_HZ = (80.0, 110.0, 160.0)

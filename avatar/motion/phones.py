@@ -1,4 +1,4 @@
-"""The sounds that the studio's voices know: formants for the ear, visemes for the eye."""
+"""The sounds of speech and their times: formants for the ear, visemes for the eye."""
 
 from __future__ import annotations
 
