@@ -63,6 +63,10 @@ SOUNDS: dict[str, Sound] = {
 }  # fmt: skip
 
 
+STRESSED = 0.25
+"""How much further the mouth goes in a stressed vowel."""
+
+
 @dataclass(frozen=True)
 class Phone:
     """A sound with its time."""
@@ -70,6 +74,12 @@ class Phone:
     name: str
     start_seconds: float
     end_seconds: float
+    stress: float = 0.0
+    """How far a vowel stands out: 1 for the strongest syllable of a phrase; 0 for all others, or if nobody knows."""
+
+    def viseme(self, name: str) -> float:
+        """Strength of a mouth shape; what is stressed is shaped more clearly."""
+        return SOUNDS[self.name].visemes.get(name, 0.0) * (1 + STRESSED * self.stress)
 
 
 def articulation(
@@ -90,15 +100,20 @@ def articulation(
     middles = np.array([(p.start_seconds + p.end_seconds) / 2 for p in known])
     strengths = {}
     for name in TARGETS:
-        own = np.array([SOUNDS[p.name].visemes.get(name, 0.0) for p in known])
+        own = np.array([p.viseme(name) for p in known])
         between = np.interp(times, middles, own) if known else np.zeros(cues)
         strengths[name] = 0.7 * between
     seal = np.zeros(cues)
     for phone in phones:
-        sound, inside = SOUNDS[phone.name], (times >= phone.start_seconds) & (times < phone.end_seconds)
+        sound, inside = SOUNDS[phone.name], during(phone, times)
         for name in TARGETS if sound.visemes or phone.name == "pau" else ():
-            strengths[name][inside] = sound.visemes.get(name, 0.0)
+            strengths[name][inside] = phone.viseme(name)
         if sound.sealed:
             seal[inside] = 1.0
     strengths["round"] = gaussian_filter1d(strengths["round"], 0.05 * CUE_FPS)
     return {name: effort * strength for name, strength in strengths.items()}, seal
+
+
+def during(phone: Phone, times: Float[np.ndarray, " t"]) -> slice:
+    """Which of some rising times lie in a phone: from its start on, before its end."""
+    return slice(*np.searchsorted(times, (phone.start_seconds, phone.end_seconds)).tolist())

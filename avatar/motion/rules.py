@@ -11,7 +11,7 @@ from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.motion.blinks import blink_track, gaze_actions, gaze_track, head_track
 from avatar.motion.visemes import CUE_FPS, RATE, SEALED, hear, mouth
-from avatar.types import JOINTS, N_EXPRESSIONS, Motion
+from avatar.tracks import JOINTS, N_EXPRESSIONS, Motion
 
 
 def drive(
@@ -76,15 +76,25 @@ def _add_lips(base: np.ndarray, lips: np.ndarray) -> np.ndarray:
 
 
 def add_eyes(
-    expression: Float[np.ndarray, "t 52"], seconds: Float[np.ndarray, " t"], head: Float[np.ndarray, "t 3"], seed: int
+    expression: Float[np.ndarray, "t 52"],
+    seconds: Float[np.ndarray, " t"],
+    head: Float[np.ndarray, "t 3"],
+    seed: int,
+    *,
+    blink_every_seconds: float = 4.0,
+    straying: float | Float[np.ndarray, " t"] = 1.0,
 ) -> Float[np.ndarray, "t 52"]:
-    """Set the gaze and close the lids of blinks, in place; `head` is the turn (yaw, pitch, roll in degrees) that the
-    eyes make up for."""
-    gaze = gaze_track(seconds, seed)
+    """Set the gaze and close the lids of blinks, in place.
+
+    Args:
+        head: the turn (yaw, pitch, roll in degrees) that the eyes make up for.
+        straying: how far the eyes leave what lies straight ahead, as a multiple of the usual; may change over time.
+    """
+    gaze = gaze_track(seconds, seed) * np.asarray(straying)[..., None]
     # The eyes turn against the head, so that they stay on what they look at.
     for name, track in gaze_actions(gaze[:, 0] - head[:, 0], gaze[:, 1] + head[:, 1]).items():
         expression[:, ARKIT_INDEX[name]] = track
-    lids = blink_track(seconds, seed)
+    lids = blink_track(seconds, seed, blink_every_seconds)
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
         column = expression[:, ARKIT_INDEX[name]]
         expression[:, ARKIT_INDEX[name]] = column + (1 - column) * lids

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
 
+from avatar.errors import BadInput
+from avatar.motion.audio import RATE, load_audio
 from avatar.motion.phones import Phone
 from avatar.tracks import Motion
+
+
+@runtime_checkable
+class Tracked(Protocol):
+    """What a take needs of a capture (`avatar.types.Capture`)."""
+
+    path: Path
+    motion: Motion
+    tracked: Bool[np.ndarray, " t"]
+    audio_path: Path | None
 
 
 @dataclass(frozen=True)
@@ -25,3 +40,48 @@ class Take:
     """What the other one says meanwhile, on the same clock."""
     phones: list[Phone] | None = None
     """What is said, if it is known."""
+
+    @staticmethod
+    def of_capture(capture: Tracked) -> Take:
+        """A tracked clip of somebody: his motion about the mean of the tracked frames, and the sound that goes with it.
+
+        The sound is cut, or followed by silence, to end with the last frame. Frames without a face have confidence 0.
+
+        Raises:
+            BadInput: the capture has no sound, or it can't be read, or no frame was tracked.
+        """
+        if capture.audio_path is None:
+            raise BadInput(
+                f"{capture.path} has no sound", expected="the capture of a video in which somebody speaks",
+                fix="visavis preprocess a video with an audio track",
+            )  # fmt: skip
+        seen = capture.motion[capture.tracked]
+        if not len(seen):
+            raise BadInput(f"{capture.path} shows no face", expected="a capture with tracked frames", got="none")
+        mean = Rotation.from_quat(seen.quats_wxyz, scalar_first=True).mean()
+        motion = about_pose(capture.motion, mean.as_matrix(), seen.translation.mean(0, dtype=np.float64))
+        start = float(motion.timestamps_seconds[0])
+        seconds = motion.timestamps_seconds - start
+        first, count = round(start * RATE), round((float(seconds[-1]) + 1 / motion.fps) * RATE)
+        samples = load_audio(capture.audio_path)[first : first + count]
+        return Take(
+            motion=replace(motion, timestamps_seconds=seconds),
+            samples_16k=np.pad(samples, (0, count - len(samples))),
+            confidence=capture.tracked.astype(np.float32),
+            speaker=capture.path.name,
+        )
+
+
+def about_pose(motion: Motion, R: Float[np.ndarray, "3 3"], t: Float[np.ndarray, "3"]) -> Motion:
+    """A motion in the axes of a pose of the head (world <- head, metres): at that pose it is the identity at 0.
+
+    Of how the shoulders moved, what lies in these axes is kept.
+    """
+    turned = Rotation.from_matrix(R.T) * Rotation.from_quat(motion.quats_wxyz, scalar_first=True)
+    shift = (motion.torso[:, :2] @ R[:2])[:, :2]
+    return replace(
+        motion,
+        quats_wxyz=turned.as_quat(scalar_first=True).astype(np.float32),
+        translation=((motion.translation - t) @ R).astype(np.float32),
+        torso=np.column_stack([shift, R[2, 2] * motion.torso[:, 2]]).astype(np.float32),
+    )

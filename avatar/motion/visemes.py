@@ -15,7 +15,7 @@ from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from scipy.signal import lfilter
 
 from avatar.head.arkit import ARKIT_INDEX
-from avatar.types import N_EXPRESSIONS
+from avatar.tracks import N_EXPRESSIONS
 
 RATE = 16_000
 CUE_FPS = 100

@@ -8,32 +8,26 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from avatar.motion.blinks import head_track, smoothstep
+from avatar.motion.blinks import head_track
 from avatar.motion.phones import articulation
 from avatar.motion.rules import add_eyes, at_frames
-from avatar.motion.visemes import SEALED, articulated, hear, mouth, target_vector
-from avatar.types import JOINTS, N_EXPRESSIONS, Camera, Motion
+from avatar.motion.visemes import SEALED, Cues, articulated, hear, shapes, target_vector
+from avatar.types import JOINTS, Camera, Motion
+from preprocess.studio.gestures import SMILE, Listening, moods, said, stressed, turns
+from preprocess.studio.manner import Manner
 from preprocess.studio.scene import FLIP
 from preprocess.studio.voice import Speech
 
-TURN_DEGREES = (22.0, 36.0)
-"""How far the head turns aside, at least and at most."""
-_TURN_EVERY_SECONDS = 9.0
 _FACE_HEIGHT_M = 0.24
-_EFFORT = (0.45, 0.75)
-"""Of articulation: nobody opens the mouth in running speech as far as in a single vowel."""
 _TREMOR_DEGREES, _TREMOR_MM = 0.12, 0.2
 """Root mean square of the small movements of 1.5 to 6 Hz that no head is without; a perfectly smooth one would make any
 tracker look jittery."""
 _IDLE = 0.1
 """Strongest action of the mouth below which it begins to rest."""
-_MOODS = (
-    {"mouthSmile": 0.55, "cheekSquint": 0.4, "eyeSquint": 0.2},
-    {"browInnerUp": 0.6, "browOuterUp": 0.5, "eyeWide": 0.15},
-    {"browDown": 0.6, "eyeSquint": 0.25, "noseSneer": 0.15},
-    {"mouthFrown": 0.45, "browInnerUp": 0.5},
-    {"mouthSmile": 0.35},
-)
+_FREED = 0.85
+"""How far a listener holds back the turns of his head."""
+_FIXED = 0.7
+"""How much less a listener's eyes stray."""
 
 
 @dataclass(frozen=True)
@@ -51,41 +45,82 @@ class Performance:
 def perform(
     speech: Speech, pivot: Float[np.ndarray, "3"], *, seed: int, seconds: float, fps: float, size: int, wobble_mm: float
 ) -> Performance:
-    """Everything that moves.
+    """Everything that moves, before a camera.
 
     Args:
         pivot: what the head turns about, head frame, metres.
         size: side of the square picture, pixels.
         wobble_mm: amplitude of the camera's movement.
     """
-    times = np.arange(max(1, round(seconds * fps))) / fps
-    rng = np.random.default_rng([seed, 31])
+    times, rng = frame_times(seconds, fps), np.random.default_rng([seed, 31])
     camera, distance = _camera(size, rng)
-    cues = mouth(speech.samples_16k)
-    if speech.phones is not None:
-        cues = articulated(*articulation(speech.phones, len(cues), rng.uniform(*_EFFORT)))
-    lips, emphasis = at_frames(times, _closed_at_rest(cues), hear(speech.samples_16k).level)
-    expression = (lips + _moods(times, seed)).clip(0, 1)
-    sway = head_track(times, seed, limit_degrees=6.0)
-    sway[:, 1] += 2.0 * (emphasis - emphasis.mean())
-    sway += _TREMOR_DEGREES * _tremor(times, seed, 37)
-    turns = _turns(times, seed)
-    # Eyes make up for the sway, but only in part for a turn: one does not look out of the corners of the eyes for long.
-    expression = add_eyes(expression, times, sway + 0.35 * turns, seed)
-    rotation = FLIP @ Rotation.from_euler("YXZ", sway + turns, degrees=True).as_matrix()
-    torso = _breath(times, seed)
     anchor = np.array([0.0, 0.02, distance]) + FLIP @ pivot
-    anchors = anchor + 0.9 * torso * (1, 1, 0) + np.outer(_drift(times, seed), (0, 0, 1))
-    anchors += 1e-3 * _TREMOR_MM * _tremor(times, seed, 38)
-    translation = anchors - rotation @ pivot
+    motion = act(speech, times, Manner.usual(), rng, seed=seed, pivot=pivot, anchor=anchor)
     rest = np.eye(4)
     rest[:3, :3], rest[:3, 3] = FLIP, anchor - FLIP @ pivot
-    motion = Motion(
-        times, expression.astype(np.float32), np.zeros((len(times), len(JOINTS), 3), np.float32),
-        Rotation.from_matrix(rotation).as_quat(scalar_first=True).astype(np.float32), translation.astype(np.float32),
-        torso.astype(np.float32),
-    )  # fmt: skip
     return Performance(motion, camera, _hand_held(times, seed, wobble_mm), rest)
+
+
+def frame_times(seconds: float, fps: float) -> Float[np.ndarray, " t"]:
+    """Of all frames of a recording, at least one."""
+    return np.arange(max(1, round(seconds * fps))) / fps
+
+
+def act(
+    speech: Speech,
+    times: Float[np.ndarray, " t"],
+    manner: Manner,
+    rng: np.random.Generator,
+    *,
+    seed: int,
+    pivot: Float[np.ndarray, "3"],
+    anchor: Float[np.ndarray, "3"],
+    partner_16k: Float[np.ndarray, " n"] | None = None,
+) -> Motion:
+    """Motion of a speaker who faces a camera (its axes: X to the right, Y down, Z away from it).
+
+    Args:
+        rng: what differs from recording to recording within his manner is drawn from it.
+        seed: everything else that is random follows from it.
+        pivot: what the head turns about, head frame, metres.
+        anchor: where that is at rest, metres.
+        partner_16k: what somebody says to him meanwhile.
+    """
+    heard = hear(speech.samples_16k)
+    lips, emphasis = at_frames(times, _closed_at_rest(_lips(speech, heard, rng.uniform(*manner.effort))), heard.level)
+    listening = Listening.nobody(times)
+    if partner_16k is not None:
+        listening = Listening.to(partner_16k, speech.samples_16k, times, manner, seed)
+    accents = said(speech.samples_16k).accents_seconds if manner.nod_degrees or manner.brow_raise else np.zeros(0)
+    nods, brows = stressed(accents, times, manner, seed)
+    smile = np.maximum(manner.smile, listening.smile)[:, None] * target_vector(SMILE)
+    expression = (lips + moods(times, manner, seed) + brows + smile).clip(0, 1)
+    sway = head_track(manner.sway_speed * times, seed, limit_degrees=manner.sway_degrees)
+    sway[:, 1] += manner.stoop_degrees * (emphasis - emphasis.mean())
+    sway[:, 1] += nods + listening.nods
+    sway += _TREMOR_DEGREES * _tremor(times, seed, 37)
+    turned = turns(times, manner, seed) * (1 - _FREED * listening.attention)[:, None]
+    # Eyes make up for the sway, but only in part for a turn: one does not look out of the corners of the eyes for long.
+    add_eyes(
+        expression, times, sway + 0.35 * turned, seed,
+        blink_every_seconds=manner.blink_every_seconds, straying=manner.straying * (1 - _FIXED * listening.attention),
+    )  # fmt: skip
+    rotation = FLIP @ Rotation.from_euler("YXZ", sway + turned, degrees=True).as_matrix()
+    torso = _breath(times, seed)
+    anchors = anchor + 0.9 * torso * (1, 1, 0) + np.outer(_drift(times, seed), (0, 0, 1))
+    anchors += 1e-3 * _TREMOR_MM * _tremor(times, seed, 38)
+    return Motion(
+        times, expression.astype(np.float32), np.zeros((len(times), len(JOINTS), 3), np.float32),
+        Rotation.from_matrix(rotation).as_quat(scalar_first=True).astype(np.float32),
+        (anchors - rotation @ pivot).astype(np.float32), torso.astype(np.float32),
+    )  # fmt: skip
+
+
+def _lips(speech: Speech, heard: Cues, effort: float) -> Float[np.ndarray, "c 52"]:
+    """From the phones where they are known, else by ear."""
+    if speech.phones is None:
+        return articulated(shapes(heard), heard.seal)
+    return articulated(*articulation(speech.phones, len(heard.level), effort))
 
 
 def _closed_at_rest(cues: Float[np.ndarray, "t 52"]) -> Float[np.ndarray, "t 52"]:
@@ -99,33 +134,6 @@ def _camera(size: int, rng: np.random.Generator) -> tuple[Camera, float]:
     focal = size * float(np.exp(rng.uniform(np.log(1.2), np.log(2.6))))
     share = rng.uniform(0.40, 0.52)
     return Camera(size, size, focal, focal, size / 2, size / 2), focal / size * _FACE_HEIGHT_M / share
-
-
-def _turns(times: Float[np.ndarray, " t"], seed: int) -> Float[np.ndarray, "t 3"]:
-    """Now and then the head turns aside and back, sometimes up or down as well; degrees of yaw, pitch, roll."""
-    rng = np.random.default_rng([seed, 32])
-    out, length = np.zeros((len(times), 3)), float(times[-1])
-    start, side = 0.2 * min(length, _TURN_EVERY_SECONDS), float(rng.choice([-1.0, 1.0]))
-    while start < length:
-        yaw = side * rng.uniform(*TURN_DEGREES)
-        rise, hold = rng.uniform(0.5, 1.0), rng.uniform(0.3, 1.2)
-        up, down = smoothstep((times - start) / rise), smoothstep((times - start - rise - hold) / rise)
-        out += np.outer(up - down, (yaw, rng.normal(0, 5), rng.normal(0, 3)))
-        start += (2 * rise + hold) * (1.0 if rng.random() < 0.4 else 2.5) + rng.uniform(0, 0.4) * _TURN_EVERY_SECONDS
-        side = -side
-    return out
-
-
-def _moods(times: Float[np.ndarray, " t"], seed: int) -> Float[np.ndarray, "t 52"]:
-    """Expressions that come and go within a second or three; brows most."""
-    rng = np.random.default_rng([seed, 33])
-    out, start = np.zeros((len(times), N_EXPRESSIONS)), float(rng.uniform(0.5, 3))
-    while start < times[-1]:
-        length, strength = rng.uniform(1.0, 3.0), rng.uniform(0.5, 1.0)
-        shape = smoothstep((times - start) / 0.35) - smoothstep((times - start - length) / 0.5)
-        out += strength * shape[:, None] * target_vector(_MOODS[int(rng.integers(len(_MOODS)))])
-        start += length + rng.uniform(0.8, 4.0)
-    return out
 
 
 def _breath(times: Float[np.ndarray, " t"], seed: int) -> Float[np.ndarray, "t 3"]:
