@@ -6,13 +6,29 @@ Blink shape and rate after VanderWerf et al. 2003 (closing about 80 ms, opening 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float
 
 FULL_SIDE_DEGREES, FULL_UP_DEGREES, FULL_DOWN_DEGREES = 25.0, 20.0, 25.0
 """Turn of the eye at full strength of an `eyeLook*` action, as our heads are made."""
-_CLOSE, _HOLD, _OPEN = 0.08, 0.04, 0.15
 _SACCADE_SECONDS = 0.04
+
+
+@dataclass(frozen=True)
+class BlinkShape:
+    """How lids close and open; seconds."""
+
+    close: float = 0.08
+    hold: float = 0.04
+    open: float = 0.15
+    depth: float = 1.0
+    """Closure at the deepest, 0 to 1."""
+
+    def at(self, seconds: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+        """Course from 0 to 1 and back, so many seconds after the onset."""
+        return smoothstep(seconds / self.close) - smoothstep((seconds - self.close - self.hold) / self.open)
 
 
 def blink_track(seconds: Float[np.ndarray, " t"], seed: int, every_seconds: float = 4.0) -> Float[np.ndarray, " t"]:
@@ -20,10 +36,24 @@ def blink_track(seconds: Float[np.ndarray, " t"], seed: int, every_seconds: floa
     rng = np.random.default_rng([seed, 1])
     track, onset = np.zeros(len(seconds)), float(rng.gamma(2.0, every_seconds / 4))
     while onset < seconds[-1]:
-        t = seconds - onset
-        closing, opening = smoothstep(t / _CLOSE), smoothstep((t - _CLOSE - _HOLD) / _OPEN)
-        track = np.maximum(track, closing - opening)
+        track = np.maximum(track, BlinkShape().at(seconds - onset))
         onset += 1.0 + float(rng.gamma(3.0, max(every_seconds - 1.0, 0.1) / 3.0))
+    return track
+
+
+def paced_blinks(
+    seconds: Float[np.ndarray, " t"], seed: int, per_minute: float, shape: BlinkShape | None = None
+) -> Float[np.ndarray, " t"]:
+    """Course of the lids, 0 to 1, with `per_minute` blinks in every minute (one more or less where a minute begins
+    amid two): one in each stretch of 60 / `per_minute` seconds, at a moment that seed and stretch alone decide."""
+    shape, track = shape or BlinkShape(), np.zeros(len(seconds))
+    if per_minute <= 0 or not len(seconds):
+        return track
+    every = 60 / per_minute
+    play = max(0.0, min(0.8, 1 - 0.5 / every))
+    for stretch in range(int(seconds[0] // every) - 1, int(seconds[-1] // every) + 1):
+        share = np.random.default_rng([seed, 4, stretch % 2**32]).uniform(0, play)
+        track = np.maximum(track, shape.at(seconds - every * (stretch + share)))
     return track
 
 
@@ -41,7 +71,7 @@ def gaze_track(seconds: Float[np.ndarray, " t"], seed: int) -> Float[np.ndarray,
 
 
 def head_track(seconds: Float[np.ndarray, " t"], seed: int, limit_degrees: float = 4.0) -> Float[np.ndarray, "t 3"]:
-    """Slow sway (yaw to the subject's left, pitch down, roll to the subject's left shoulder), degrees.
+    """Slow sway (yaw to the subject's left, pitch down, roll to the subject's right shoulder), degrees.
 
     A sum of sines of 0.05 to 0.45 Hz with seeded phases: smooth, never beyond the limit, the same at any frame rate.
     """

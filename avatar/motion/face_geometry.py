@@ -41,7 +41,7 @@ class FaceGeometry:
         weighted = (basis * np.sqrt(weights / np.sum(weights))[:, None]).reshape(len(basis), -1)
         triangles, shares = table.triangles.numpy(), table.barycentrics.numpy()
 
-        def height(field: np.ndarray, landmark: int) -> np.ndarray:
+        def height(field: np.ndarray, landmark: int) -> np.ndarray | np.floating:
             return field[..., faces[triangles[landmark]], 1] @ shares[landmark]
 
         upper, lower = LIP_MIDDLES
@@ -50,7 +50,7 @@ class FaceGeometry:
             lip_basis=basis[:, lips],
             gram=weighted @ weighted.T,
             aperture_rest=float(height(rest, upper) - height(rest, lower)),
-            aperture_basis=(height(basis, upper) - height(basis, lower)).astype(np.float32),
+            aperture_basis=np.asarray(height(basis, upper) - height(basis, lower), np.float32),
         )
 
     def aperture(self, expression: Float[np.ndarray, "*t 52"]) -> Float[np.ndarray, "*t"]:

@@ -1,0 +1,72 @@
+"""What counts as rest: the face and the pose about which controls scale, turn and look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from avatar.motion.face_geometry import FaceGeometry
+from avatar.motion.visemes import target_vector
+from avatar.tracks import Motion
+
+_OPENING_MM = {
+    "cheekPuff": -1.1, "jawForward": 1.4, "jawOpen": 33.1, "mouthClose": -33.4, "mouthFunnel": 14.4, "mouthLeft": -0.8,
+    "mouthLowerDown": 1.9, "mouthPress": -1.5, "mouthPucker": 0.3, "mouthRight": -0.8, "mouthRollLower": -3.2,
+    "mouthRollUpper": -5.1, "mouthShrugLower": -5.0, "mouthShrugUpper": 4.9, "mouthSmile": -1.7, "mouthUpperUp": 2.2,
+}  # fmt: skip
+"""How far each action opens the lips of the open head's template; `FaceGeometry.of` measures it."""
+_TEMPLATE_APERTURE = 3.9e-3
+
+
+def _metres(*rows) -> Float[np.ndarray, "..."]:
+    return np.array(rows, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A person at rest. The defaults are those of a driver's motion, about the identity pose at the origin.
+
+    The *rest frame* is that of the head at rest: X to the subject's left, Y up, Z out of the face, metres.
+    """
+
+    expression: Float[np.ndarray, "52"] = field(default_factory=lambda: np.zeros(52))
+    rotation: Float[np.ndarray, "3 3"] = field(default_factory=lambda: np.eye(3))
+    """World <- head of the mean pose."""
+    translation: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3))
+    """Mean position of the head in the world, metres."""
+    aperture_rest: float = _TEMPLATE_APERTURE
+    """Opening of the lips where no action moves them, metres (see `FaceGeometry`)."""
+    aperture_basis: Float[np.ndarray, "52"] = field(default_factory=lambda: 1e-3 * target_vector(_OPENING_MM))
+    eyes: Float[np.ndarray, "2 3"] = field(
+        default_factory=lambda: _metres([0.0312, 0.0297, 0.0187], [-0.0312, 0.0297, 0.0187])
+    )
+    """Centres of the left and right eye, head frame, metres."""
+    pivot: Float[np.ndarray, "3"] = field(default_factory=lambda: _metres(0.0, -0.0123, -0.0654))
+    """Where the skull sits on the neck, head frame, metres: what stays in place when a control turns the head."""
+
+    @staticmethod
+    def of(motion: Motion, **known) -> Rest:
+        """Rest by the statistics of a motion itself: low quantile per action (mouth closed, eyes open), mean pose."""
+        turns = Rotation.from_quat(motion.quats_wxyz, scalar_first=True)
+        rest = Rest(
+            expression=np.quantile(motion.expression, 0.2, axis=0).astype(np.float64),
+            rotation=turns.mean().as_matrix(),
+            translation=motion.translation.mean(0).astype(np.float64),
+        )
+        return replace(rest, **known)
+
+    def with_geometry(self, geometry: FaceGeometry) -> Rest:
+        """The same with the lips of one person's head."""
+        basis = np.asarray(geometry.aperture_basis, np.float64)
+        return replace(self, aperture_rest=geometry.aperture_rest, aperture_basis=basis)
+
+    def aperture(self, expression: Float[np.ndarray, "*t 52"]) -> Float[np.ndarray, "*t"]:
+        """Height between the middles of the inner lips, metres; below 0 where they press into each other."""
+        return self.aperture_rest + expression @ self.aperture_basis
+
+    def from_world(self, point: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
+        """A point of the world in the rest frame, metres."""
+        return self.rotation.T @ (np.asarray(point, np.float64) - self.translation)
