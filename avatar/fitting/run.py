@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -35,6 +31,7 @@ from avatar.fitting.stages import check_budget
 from avatar.fitting.trainer import Trainer
 from avatar.fitting.unseen import never_seen, warn_of
 from avatar.head import load_head
+from avatar.interrupts import interrupt_between_steps
 from avatar.known import confidence, seen_shares
 from avatar.layers import Layers
 from avatar.limits import Limits
@@ -146,7 +143,7 @@ def _speech(capture: Capture, field: str) -> Encoding | None:
 def _train(trainer: Trainer, job: Job) -> None:
     last_saved = time.monotonic()
     guard = Guard(trainer)
-    with one_torch_thread(), _interrupt_between_steps() as interrupted, progress("fit", 1.0) as bar:
+    with one_torch_thread(), interrupt_between_steps() as interrupted, progress("fit", 1.0) as bar:
         while trainer.share < 1:
             guard.train_step()
             if trainer.step >= trainer.validation.next_step:
@@ -167,20 +164,6 @@ def _train(trainer: Trainer, job: Job) -> None:
             f"done after {trainer.seconds:.0f} s: every training frame was seen {trainer.config.max_passes:g} times; "
             "more of it would learn the clip by heart"
         )
-
-
-@contextmanager
-def _interrupt_between_steps() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event instead of breaking into a step: what is saved then is a whole state."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _publish(trainer: Trainer, capture: Capture, output: Path) -> None:

@@ -41,22 +41,22 @@ class FaceGeometry:
         weighted = (basis * np.sqrt(weights / np.sum(weights))[:, None]).reshape(len(basis), -1)
         triangles, shares = table.triangles.numpy(), table.barycentrics.numpy()
 
-        def height(field: np.ndarray, landmark: int) -> np.ndarray | np.floating:
-            return field[..., faces[triangles[landmark]], 1] @ shares[landmark]
+        def height(field: np.ndarray, landmark: int) -> np.ndarray:
+            return field[:, faces[triangles[landmark]], 1] @ shares[landmark]
 
         upper, lower = LIP_MIDDLES
         return FaceGeometry(
             lip_rest=rest[lips],
             lip_basis=basis[:, lips],
             gram=weighted @ weighted.T,
-            aperture_rest=float(height(rest, upper) - height(rest, lower)),
-            aperture_basis=np.asarray(height(basis, upper) - height(basis, lower), np.float32),
+            aperture_rest=float((height(rest[None], upper) - height(rest[None], lower))[0]),
+            aperture_basis=(height(basis, upper) - height(basis, lower)).astype(np.float32),
         )
 
-    def aperture(self, expression: Float[np.ndarray, "*t 52"]) -> Float[np.ndarray, "*t"]:
+    def aperture(self, expression: Float[np.ndarray, "t 52"]) -> Float[np.ndarray, " t"]:
         """Height between the middles of the inner lips, metres; below 0 where they press into each other."""
         return self.aperture_rest + expression @ self.aperture_basis
 
-    def lips(self, expression: Float[np.ndarray, "*t 52"]) -> Float[np.ndarray, "*t n 3"]:
+    def lips(self, expression: Float[np.ndarray, "t 52"]) -> Float[np.ndarray, "t n 3"]:
         """Where the lips are, metres."""
         return self.lip_rest + np.tensordot(expression, self.lip_basis, axes=1)

@@ -1,0 +1,174 @@
+"""Training data of a prior: windows of motion and sound from takes; disguised sound makes voices generalise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from avatar.motion.audio import RATE
+from avatar.motion.hearing import BANDS, FPS, PER_ROW, ROWS, Level, hear
+from avatar.motion.prior.network import Conditions
+from avatar.motion.resampling import resampled
+from avatar.motion.space import MotionSpace, rest_of
+from avatar.motion.style import STYLE_WIDTH, style_of
+from avatar.motion.takes import Take
+
+TEMPI = (0.9, 1.0, 1.1)
+"""Every take is heard at these speeds too: pitch, vocal tract and motion change alike."""
+_WARPS = np.linspace(0.88, 1.14, 9)
+_STYLE_SECONDS = 12.0
+_MUTED = 0.07
+"""Share of windows in which nobody speaks and the lips rest."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One take at one tempo, ready to be cut."""
+
+    x: Float[Tensor, "t d"]
+    sound: Float[Tensor, "t w"]
+    partner: Float[Tensor, "t w"] | None
+    confidence: Float[Tensor, " t"]
+    styles: Float[Tensor, "k s"]
+    """Of `_STYLE_SECONDS` from every second of the take on."""
+
+
+def track_of(take: Take, space: MotionSpace, level: Level, tempo: float = 1.0) -> Track:
+    """A take at 25 frames per second, played faster by `tempo`."""
+    rest = rest_of(take.motion, take.confidence > 0)
+    start, length = take.motion.timestamps_seconds[0], len(take.samples_16k) / RATE
+    frames = max(1, round(length / tempo * FPS))
+    seconds = start + np.minimum(np.arange(frames) / FPS * tempo, length)
+    motion = resampled(take.motion, seconds)
+    confidence = np.interp(seconds, take.motion.timestamps_seconds, take.confidence)
+    x = space.encode(motion, rest)
+    sounds = [_faster(s, tempo) for s in (take.samples_16k, take.partner_16k) if s is not None]
+    heard = [torch.from_numpy(_fitted(hear(s, level), frames)) for s in sounds]
+    return Track(
+        torch.from_numpy(x), heard[0], heard[1] if len(heard) > 1 else None,
+        torch.from_numpy(confidence.astype(np.float32)), torch.from_numpy(_styles(x, space)),
+    )  # fmt: skip
+
+
+def _faster(samples: np.ndarray, tempo: float) -> np.ndarray:
+    if tempo == 1:
+        return samples
+    places = np.arange(0, len(samples) - 1, tempo)
+    return np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
+
+
+def _fitted(rows: np.ndarray, frames: int) -> np.ndarray:
+    return np.concatenate([rows[:frames], np.repeat(rows[-1:], max(0, frames - len(rows)), axis=0)])
+
+
+def _styles(x: np.ndarray, space: MotionSpace) -> np.ndarray:
+    length = min(len(x), round(_STYLE_SECONDS * FPS))
+    starts = range(0, max(1, len(x) - length + 1), round(FPS))
+    return np.stack([style_of(x[s : s + length], space) for s in starts])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """b windows of t frames."""
+
+    x: Float[Tensor, "b t d"]
+    confidence: Float[Tensor, "b t"]
+    given: Conditions
+
+
+class Windows:
+    """Cuts random windows out of tracks; the disguise of each is drawn anew."""
+
+    def __init__(self, tracks: Sequence[Track], space: MotionSpace, style_scale: tuple[Tensor, Tensor]) -> None:
+        self._tracks = [t for t in tracks]
+        self._weights = torch.tensor([float(len(t.x)) for t in tracks])
+        self._style_mean, self._style_deviation = style_scale
+        self._resting = torch.from_numpy(-space.mean / space.deviation).float()[space.slices["lips"]]
+        self._lips = space.slices["lips"]
+
+    def draw(self, batch: int, frames: int, rng: torch.Generator) -> Batch:
+        """A batch of windows; takes that are shorter are filled up with frames of confidence 0."""
+        which = torch.multinomial(self._weights, batch, replacement=True, generator=rng)
+        rows = [self._cut(self._tracks[int(k)], frames, rng) for k in which]
+        x, sound, partner, told, confidence, style = (torch.stack(column) for column in zip(*rows, strict=True))
+        sound = disguised(sound, rng)
+        partner = disguised(partner, rng) * told[..., None]
+        muted = torch.rand(batch, generator=rng) < _MUTED
+        x[muted, :, self._lips] = self._resting.expand(int(muted.sum()), frames, -1)
+        sound[muted] = silence(int(muted.sum()), frames, rng)
+        styled = (torch.rand(batch, generator=rng) < 0.7).float()
+        style = (style - self._style_mean) / self._style_deviation
+        heard = torch.ones(batch, frames)
+        return Batch(x, confidence, Conditions(sound, heard, partner, told, style, styled))
+
+    def _cut(self, track: Track, frames: int, rng: torch.Generator) -> tuple[Tensor, ...]:
+        start = int(torch.randint(max(1, len(track.x) - frames + 1), (), generator=rng))
+        part = slice(start, start + frames)
+        lacking = max(0, frames - len(track.x))
+
+        def filled(rows: Tensor) -> Tensor:
+            return torch.cat([rows[part], rows[-1:].expand(lacking, *rows.shape[1:])]) if lacking else rows[part]
+
+        confidence = filled(track.confidence).clone()
+        confidence[frames - lacking :] = 0
+        partner = torch.zeros(frames, PER_ROW * ROWS) if track.partner is None else filled(track.partner)
+        told = torch.full((frames,), float(track.partner is not None))
+        other = int(torch.randint(len(track.styles), (), generator=rng))
+        style = track.styles[other] if len(track.styles) else torch.zeros(STYLE_WIDTH)
+        return filled(track.x), filled(track.sound), partner, told, confidence, style
+
+
+def disguised(sound: Float[Tensor, "b t w"], rng: torch.Generator) -> Float[Tensor, "b t w"]:
+    """The same words by another mouth in another room: vocal tract, tilt of the spectrum, noise, lost bands, pitch."""
+    batch, frames = sound.shape[:2]
+    rows = sound.unflatten(-1, (ROWS, PER_ROW)).clone()
+    mel = rows[..., :BANDS]
+    warps = _warp_matrices()[torch.randint(len(_WARPS), (batch,), generator=rng)]
+    mel = torch.einsum("btrm,bmn->btrn", mel, warps)
+    tilt = torch.randn(batch, 1, 1, 1, generator=rng) * torch.linspace(-1, 1, BANDS)
+    bumps = torch.randn(batch, 1, 1, 5, generator=rng) @ _bump_basis()
+    mel = mel + 0.7 * tilt + 0.4 * bumps
+    noise = -1.5 - 7 * torch.rand(batch, 1, 1, 1, generator=rng) + 0.4 * tilt
+    noisy = torch.rand(batch, 1, 1, 1, generator=rng) < 0.6
+    mel = torch.where(noisy, torch.logaddexp(mel, noise + 0.5 * torch.randn(mel.shape, generator=rng)), mel)
+    narrow = torch.rand(batch, 1, 1, 1, generator=rng) < 0.15
+    mel = torch.where(narrow & (torch.arange(BANDS) >= round(0.78 * BANDS)), -8.0, mel)
+    rows[..., :BANDS] = mel
+    rows[..., BANDS] += 0.15 * torch.randn(batch, 1, 1, generator=rng)
+    rows[..., BANDS + 3] += 0.3 * torch.randn(batch, 1, 1, generator=rng)
+    return rows.flatten(-2)
+
+
+def silence(batch: int, frames: int, rng: torch.Generator) -> Float[Tensor, "b t w"]:
+    """Rows of no sound, or of a room's noise."""
+    rows = torch.zeros(batch, frames, ROWS, PER_ROW)
+    level = -8 + 3 * torch.rand(batch, 1, 1, 1, generator=rng)
+    rows[..., :BANDS] = (level + 0.6 * torch.randn(batch, frames, ROWS, BANDS, generator=rng)).clamp(min=-8)
+    rows[..., BANDS + 1] = 0.15 * torch.rand(batch, frames, ROWS, generator=rng)
+    rows[..., BANDS + 3] = -1.3 + 0.9 * torch.rand(batch, 1, 1, generator=rng)
+    return rows.flatten(-2)
+
+
+def _bump_basis() -> Float[Tensor, "5 bands"]:
+    place = torch.arange(BANDS) / BANDS
+    return torch.stack([torch.cos(torch.pi * (k + 2) * place) for k in range(5)])
+
+
+def _warp_matrices() -> Float[Tensor, "w bands bands"]:
+    """Stretching the mel axis, as another length of the vocal tract does (O'Shaughnessy's mel, frequency scaled)."""
+    place = np.arange(BANDS)
+    top = 2595 * np.log10(1 + RATE / 1400)
+    hertz = 700 * (10 ** ((place + 1) / (BANDS + 1) * top / 2595) - 1)
+    out = np.zeros((len(_WARPS), BANDS, BANDS), np.float32)
+    for k, warp in enumerate(_WARPS):
+        source = (2595 * np.log10(1 + hertz * warp / 700) / top * (BANDS + 1) - 1).clip(0, BANDS - 1)
+        left = np.floor(source).astype(int).clip(0, BANDS - 2)
+        share = source - left
+        out[k, left, place] += 1 - share
+        out[k, left + 1, place] += share
+    return torch.from_numpy(out)

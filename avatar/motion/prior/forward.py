@@ -1,0 +1,110 @@
+"""The network of `avatar.motion.prior.network` for playback: numpy alone, one window at a time, the same numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+_LAYER_NORM_EPSILON = 1e-5
+FREQUENCIES = 4
+"""Sines and cosines of each noise level."""
+DILATIONS = (1, 2, 4, 8)
+
+Weights = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What one window of t frames goes by; see `network.Conditions`."""
+
+    sound: Float[np.ndarray, "t w"]
+    heard: Float[np.ndarray, " t"]
+    partner: Float[np.ndarray, "t w"]
+    partner_heard: Float[np.ndarray, " t"]
+    style: Float[np.ndarray, " s"]
+    styled: float
+
+    def part(self, frames: slice) -> Given:
+        """Some of the frames."""
+        return Given(
+            self.sound[frames], self.heard[frames], self.partner[frames], self.partner_heard[frames], self.style,
+            self.styled,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Way:
+    """Where each group of each frame is on its way; see `network.Flow`."""
+
+    levels: Float[np.ndarray, "t g"]
+    steps: Float[np.ndarray, "t g"]
+    guidance: Float[np.ndarray, "t g"]
+
+
+class Forward:
+    """Weights of a trained network, by their names in its state, and the arithmetic on them."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._w = {name: np.ascontiguousarray(array.T, np.float32) for name, array in weights.items()}
+        self.blocks = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
+
+    def ears(self, which: str, sound: Float[np.ndarray, "t w"], heard: Float[np.ndarray, " t"]) -> np.ndarray:
+        """What passes of a sound."""
+        h = silu(self._linear(f"{which}.enter", np.concatenate([sound * heard[:, None], heard[:, None]], 1)))
+        for k in range(2):
+            h = h + silu(self._conv(f"{which}.convs.{k}", h, 5, 1))
+        return self._linear(f"{which}.leave", h)
+
+    def __call__(self, x: Float[np.ndarray, "t d"], way: Way, given: Given) -> Float[np.ndarray, "t d"]:
+        """Clean motion from noisy."""
+        own = self.ears("ears", given.sound, given.heard)
+        other = np.zeros_like(own)
+        if given.partner_heard.any():
+            other = self.ears("partner_ears", given.partner, given.partner_heard) * given.partner_heard[:, None]
+        style = np.append(given.style * given.styled, given.styled).astype(np.float32)
+        parts = (
+            own, other, np.broadcast_to(style, (len(x), len(style))), given.heard[:, None],
+            given.partner_heard[:, None], way_features(way),
+        )  # fmt: skip
+        condition = np.concatenate(parts, 1).astype(np.float32)
+        for k in (0, 2):
+            condition = silu(self._linear(f"condition.{k}", condition))
+        h = self._linear("enter", x.astype(np.float32)) + self._linear("say", own)
+        for k in range(self.blocks):
+            h = self._block(k, h, condition)
+        return self._linear("leave", layer_norm(h))
+
+    def _block(self, k: int, h: np.ndarray, condition: np.ndarray) -> np.ndarray:
+        scale, shift, gate = np.split(self._linear(f"blocks.{k}.modulate", condition), 3, axis=1)
+        y = layer_norm(h) * (1 + scale) + shift
+        y = silu(self._conv(f"blocks.{k}.conv", y, 3, DILATIONS[k % len(DILATIONS)]))
+        return h + gate * self._linear(f"blocks.{k}.mix", y)
+
+    def _linear(self, name: str, x: np.ndarray) -> np.ndarray:
+        return x @ self._w[f"{name}.weight"] + self._w[f"{name}.bias"]
+
+    def _conv(self, name: str, x: np.ndarray, taps: int, dilation: int) -> np.ndarray:
+        reach = taps // 2 * dilation
+        padded = np.pad(x, ((reach, reach), (0, 0)))
+        spread = [padded[k * dilation : k * dilation + len(x)] for k in range(taps)]
+        return self._linear(f"{name}.linear", np.concatenate(spread, 1))
+
+
+def way_features(way: Way) -> Float[np.ndarray, "t f"]:
+    """Noise levels as waves, guidance and steps on scales of their own."""
+    angles = way.levels[..., None] * (np.pi * 2.0 ** np.arange(FREQUENCIES))
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], -1).reshape(len(way.levels), -1)
+    return np.concatenate([waves, way.levels, way.guidance - 1, way.steps], 1)
+
+
+def layer_norm(h: np.ndarray) -> np.ndarray:
+    """Zero mean and unit variance per frame."""
+    centred = h - h.mean(1, keepdims=True)
+    return centred / np.sqrt((centred * centred).mean(1, keepdims=True) + _LAYER_NORM_EPSILON)
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    """x times its sigmoid."""
+    return x / (1 + np.exp(-x.clip(-60, 60)))

@@ -1,0 +1,153 @@
+"""Training the flow network: resumable, with progress; the averaged weights are what a prior keeps."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avatar.errors import FormatMismatch, Interrupted
+from avatar.files import load_tensors, save_tensors
+from avatar.interrupts import interrupt_between_steps
+from avatar.motion.prior.checkpoint import Prior
+from avatar.motion.prior.config import TrainConfig
+from avatar.motion.prior.data import Material
+from avatar.motion.prior.losses import loss, shortcut_loss
+from avatar.motion.prior.network import NetworkShape, PriorNetwork
+from avatar.motion.prior.patterns import draw
+from avatar.progress import note, progress
+
+_WARM_UP_STEPS = 50
+_LAST_RATE = 0.05
+_AVERAGE = 0.998
+_SHORTCUT_WEIGHT = 0.5
+_LARGEST_GRADIENT = 1.0
+_SAVE_SECONDS = 60.0
+
+
+class Trainer:
+    """Network, its running average and the optimiser; a step depends on its number and the seed alone."""
+
+    def __init__(self, material: Material, config: TrainConfig, start: Prior | None = None) -> None:
+        torch.manual_seed(config.seed)
+        self.material, self.config, self.step = material, config, 0
+        shape = NetworkShape(material.prior.space.size, config.width, config.blocks, dropout=config.dropout)
+        self.network = PriorNetwork(shape).to(config.device)
+        if start is not None and start.weights is not None:
+            self.network.load_state_dict({k: torch.from_numpy(v) for k, v in start.weights.items()})
+        self.average = copy.deepcopy(self.network).eval()
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), config.rate, (0.9, 0.98), weight_decay=0.02)
+
+    def advance(self) -> float:
+        """One step; the loss of plain flow matching."""
+        config, material = self.config, self.material
+        rng = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        torch.manual_seed(config.seed * 1_000_003 + self.step)  # dropout
+        batch, pattern = material.windows.draw(config.batch, config.frames, rng), draw(config.batch, config.frames, rng)
+        main = loss(self.network, material.metric, batch, pattern, rng)
+        total = main
+        if self.step >= config.shortcut_from * config.steps and self.step % config.shortcut_every == 0:
+            half = max(1, config.batch // 2)
+            batch, pattern = material.windows.draw(half, config.frames, rng), draw(half, config.frames, rng)
+            total = main + _SHORTCUT_WEIGHT * shortcut_loss(
+                self.network, self.average, material.metric, batch, pattern, rng
+            )
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.rate * self._rate()
+        self.optimiser.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), _LARGEST_GRADIENT)
+        self.optimiser.step()
+        self.step += 1
+        keep = min(_AVERAGE, self.step / (10 + self.step))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(now, 1 - keep)
+        return main.item()
+
+    def _rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / _WARM_UP_STEPS)
+        cosine = 0.5 + 0.5 * math.cos(math.pi * self.step / max(1, self.config.steps))
+        return warm * (_LAST_RATE + (1 - _LAST_RATE) * cosine)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Of the running average."""
+        return {name: tensor.detach().cpu().numpy() for name, tensor in self.average.state_dict().items()}
+
+    def save(self, path: Path, job: str) -> None:
+        """The whole state, for `resume`."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for k, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{k}.{name}": value for name, value in state.items()}
+        save_tensors(path, tensors, {"job": job, "step": self.step})
+
+    def resume(self, path: Path, job: str) -> bool:
+        """Go on from a saved state of the same job; False if there is none."""
+        if not path.is_file():
+            return False
+        try:
+            tensors, about = load_tensors(path, "the prior")
+        except (FormatMismatch, ValueError):
+            return False
+        if about.get("job") != job:
+            note(f"{path.name} is of another training and is discarded")
+            return False
+
+        def under(prefix: str) -> dict[str, torch.Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.network.load_state_dict(under("network."))
+        self.average.load_state_dict(under("average."))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in under("adam.").items():
+            index, _, moment = name.partition(".")
+            state.setdefault(int(index), {})[moment] = value
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
+        self.step = about["step"]
+        return True
+
+
+def job_of(config: TrainConfig, sources: str) -> str:
+    """What tells one training from another."""
+    return json.dumps(asdict(config) | {"sources": sources}, sort_keys=True)
+
+
+def train(material: Material, config: TrainConfig, state: Path, sources: str, start: Prior | None = None) -> Prior:
+    """Train a prior to the end of its steps.
+
+    Args:
+        state: file that an interrupted training goes on from.
+        sources: identifies the takes.
+        start: a prior whose network is trained further.
+
+    Raises:
+        Interrupted: Ctrl-C; the state is saved.
+    """
+    if not config.steps:
+        return replace(material.prior, about=material.prior.about | {"config": asdict(config)})
+    job = job_of(config, sources)
+    trainer = Trainer(material, config, start)
+    if trainer.resume(state, job):
+        note(f"going on at step {trainer.step} of {config.steps}")
+    last_saved, losses = time.monotonic(), []
+    with interrupt_between_steps() as interrupted, progress("training the motion prior", config.steps) as bar:
+        while trainer.step < config.steps:
+            losses = [*losses[-49:], trainer.advance()]
+            bar.update(trainer.step, f"loss {np.mean(losses):.3f}")
+            if interrupted.is_set() or time.monotonic() - last_saved > _SAVE_SECONDS:
+                trainer.save(state, job)
+                last_saved = time.monotonic()
+            if interrupted.is_set():
+                raise Interrupted(
+                    f"interrupted at step {trainer.step} of {config.steps}; nothing is lost",
+                    fix="run the same command again to go on",
+                )
+    about = {"config": asdict(config), "loss": round(float(np.mean(losses)), 4) if losses else None}
+    return replace(material.prior, weights=trainer.weights(), about=material.prior.about | about)
