@@ -7,11 +7,13 @@ import subprocess
 import sys
 import wave
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from make_capture import info, small_capture, tracks
+from scipy.ndimage import binary_dilation, binary_erosion, maximum_filter1d
 from scipy.spatial.transform import Rotation
 
 from avatar.driving import DrivingSpace
@@ -19,7 +21,7 @@ from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.motion.audio import RATE
 from avatar.motion.features import features
-from avatar.motion.phones import SOUNDS
+from avatar.motion.phones import SOUNDS, during
 from avatar.motion.rules import drive
 from avatar.motion.takes import Take, about_pose
 from avatar.tracks import MOTION_FIELDS
@@ -30,7 +32,7 @@ from preprocess.studio import StudioConfig
 from preprocess.studio.acting import perform
 from preprocess.studio.gestures import said
 from preprocess.studio.manner import Manner
-from preprocess.studio.speakers import recital
+from preprocess.studio.speakers import conversation, recital
 from preprocess.studio.speech import make_speech
 from preprocess.studio.voice import Delivery, nonsense, synthesise
 
@@ -43,7 +45,7 @@ FILMED = {
     5: (-0.01554, 0.99984, 0.00509, 0.00784, 0.00509, 0.01987, 0.60576, 428.60968, 2532.61865),
 }
 """Pose of frame 120, sum of all actions and loudness of 8 s of the studio's subjects, as published tables were made."""
-SECONDS = 70.0
+SECONDS = 50.0
 JAW, BLINK = ARKIT_INDEX["jawOpen"], ARKIT_INDEX["eyeBlinkLeft"]
 
 
@@ -107,7 +109,7 @@ def test_a_speaker_keeps_his_manner_and_another_has_his_own(takes):
         np.testing.assert_allclose(one / two, 1, atol=0.35)
     apart = np.abs(np.log(mine / other))
     assert (apart > 1.5 * np.abs(np.log(mine / again))).all(), (mine, again, other)
-    assert apart[0] > 0.2 and apart[1] > 0.5
+    assert apart[0] > 0.15 and apart[1] > 0.5
 
 
 def test_manners_and_voices_are_wide_apart():
@@ -144,7 +146,7 @@ def test_a_rest_is_silent_and_lips_rest(takes):
         for phone in take.phones
         if phone.name == "pau" and phone.end_seconds - phone.start_seconds > 2
     ]
-    assert len(rests) >= 4
+    assert len(rests) >= 2
     for take, rest in rests:
         start, end = rest.start_seconds + 0.3, rest.end_seconds - 0.3
         seconds = take.motion.timestamps_seconds
@@ -176,6 +178,64 @@ def test_noise_is_heard_not_seen():
     np.testing.assert_array_equal(clean.motion.expression, noisy.motion.expression)
     noise = noisy.samples_16k - clean.samples_16k
     assert 20 * np.log10(noise.std()) == pytest.approx(-40, abs=0.2)
+
+
+@pytest.fixture(scope="module")
+def talk() -> tuple[Take, Take]:
+    return conversation(2, 8, 60, text_seed=3)
+
+
+def voiced(take: Take) -> np.ndarray:
+    """Whether he says something, per frame."""
+    seconds, out = take.motion.timestamps_seconds, np.zeros(len(take.motion), bool)
+    for phone in take.phones:
+        out[during(phone, seconds)] = phone.name != "pau"
+    return out
+
+
+def test_they_talk_in_turns_and_hear_each_other(talk):
+    one, other = talk
+    np.testing.assert_array_equal(one.partner_16k, other.samples_16k)
+    np.testing.assert_array_equal(other.partner_16k, one.samples_16k)
+    a, b = voiced(one), voiced(other)
+    assert min(a.mean(), b.mean()) > 0.2 and 0 < (a & b).mean() < 0.08
+    for take in talk:
+        assert take.phones[0].start_seconds == 0 and take.phones[-1].end_seconds == pytest.approx(60)
+        assert all(p.end_seconds == q.start_seconds for p, q in pairwise(take.phones))
+        assert len(take.samples_16k) == len(take.partner_16k) == 60 * RATE
+
+
+def test_a_conversation_is_the_same_each_time():
+    short, again, other = (conversation(2, 8, 6, text_seed=text) for text in (3, 3, 4))
+    assert equal(short[0], again[0]) and equal(short[1], again[1]) and not equal(short[0], other[0])
+    assert len(conversation(2, 8, 0.5, text_seed=3)[0].motion) == 12  # too short for a word
+
+
+def test_listeners_keep_their_lips_still_and_nod_at_pauses(talk):
+    nodded, by_chance = [], []
+    for take, other in (talk, talk[::-1]):
+        quiet = ~binary_dilation(voiced(take), iterations=8)
+        listening = quiet & binary_dilation(voiced(other), iterations=15)
+        assert listening.mean() > 0.2
+        shaped = take.motion.expression[:, [JAW, ARKIT_INDEX["mouthPucker"], ARKIT_INDEX["mouthStretchLeft"]]]
+        assert shaped[listening].max() < 0.02 and shaped[~quiet, 0].max() > 0.2
+        pitch = angles(take)[:, 1]
+        lower = maximum_filter1d(pitch, 36, origin=-18) - pitch  # how far it goes down within the next 1.4 s
+        ends = np.flatnonzero(np.diff(said(other.samples_16k).speaking.astype(int)) == -1) // 4
+        nodded += [lower[end] for end in ends if listening[end : end + 25].all()]
+        by_chance += lower[listening].tolist()
+    assert len(nodded) >= 6 and np.median(nodded) > 1.5 and np.median(nodded) > 3 * np.median(by_chance)
+
+
+def test_listeners_look_at_the_speaker_and_blink(talk):
+    look = [i for name, i in ARKIT_INDEX.items() if name.startswith("eyeLook")]
+    strayed, alone = [], []
+    for take, other in (talk, talk[::-1]):
+        listening = binary_erosion(binary_dilation(voiced(other), iterations=12) & ~voiced(take), iterations=12)
+        strayed.append(take.motion.expression[listening][:, look].mean())
+        alone.append(take.motion.expression[voiced(take)][:, look].mean())
+        assert (take.motion.expression[listening, BLINK] > 0.5).any()
+    assert np.mean(strayed) < 0.8 * np.mean(alone)
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")

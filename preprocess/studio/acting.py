@@ -13,7 +13,7 @@ from avatar.motion.phones import articulation
 from avatar.motion.rules import add_eyes, at_frames
 from avatar.motion.visemes import SEALED, Cues, articulated, hear, shapes, target_vector
 from avatar.types import JOINTS, Camera, Motion
-from preprocess.studio.gestures import SMILE, Listening, moods, said, stressed, turns
+from preprocess.studio.gestures import SMILE, Listening, liveliness, moods, said, stressed, turns
 from preprocess.studio.manner import Manner
 from preprocess.studio.scene import FLIP
 from preprocess.studio.voice import Speech
@@ -94,7 +94,8 @@ def act(
     accents = said(speech.samples_16k).accents_seconds if manner.nod_degrees or manner.brow_raise else np.zeros(0)
     nods, brows = stressed(accents, times, manner, seed)
     smile = np.maximum(manner.smile, listening.smile)[:, None] * target_vector(SMILE)
-    expression = (lips + moods(times, manner, seed) + brows + smile).clip(0, 1)
+    held = (moods(times, manner, seed) + brows + smile) * liveliness(times, manner, seed)
+    expression = (lips + held).clip(0, 1)
     sway = head_track(manner.sway_speed * times, seed, limit_degrees=manner.sway_degrees)
     sway[:, 1] += manner.stoop_degrees * (emphasis - emphasis.mean())
     sway[:, 1] += nods + listening.nods

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import binary_closing, binary_opening, gaussian_filter1d
 
-from avatar.motion.blinks import smoothstep
+from avatar.motion.blinks import head_track, smoothstep
 from avatar.motion.features import HOP_SECONDS, features
 from avatar.motion.prosody import Prosody, prosody
 from avatar.motion.visemes import target_vector
@@ -28,7 +28,7 @@ _NOD_LEAD_SECONDS = 0.12
 """Nods begin before the syllable, so that the head is lowest in its middle."""
 _PAUSE_SECONDS, _REMARK_SECONDS = 0.9, 0.7
 """Shorter pauses leave the listener listening; sounds as short as this are no speech of his own."""
-_HEED_ACCENT = 0.25
+_HEED_ACCENT = 0.35
 """Chance of a nod at a stressed syllable, as a share of that at a pause."""
 _SMILE_CHANCE = 0.3
 
@@ -135,6 +135,12 @@ def moods(times: Float[np.ndarray, " t"], manner: Manner, seed: int) -> Float[np
         out += strength * shape[:, None] * target_vector(mood)
         start += length + rng.uniform(0.8, 4.0) * manner.mood_pause
     return out
+
+
+def liveliness(times: Float[np.ndarray, " t"], manner: Manner, seed: int) -> Float[np.ndarray, "t 1"]:
+    """Around 1: what a face holds for a while is never quite still."""
+    wave = head_track(4.0 * times, int(np.random.default_rng([seed, 46]).integers(2**31)), limit_degrees=1.0)[:, :1]
+    return 1 + manner.unrest * wave
 
 
 def _bump(times: Float[np.ndarray, " t"], start: float, length: float) -> Float[np.ndarray, " t"]:

@@ -47,6 +47,8 @@ class Manner:
     mood_strength: float = 1.0
     moods: tuple[int, ...] = tuple(range(len(MOODS)))
     """Those he shows, as indices into `MOODS`; what stands twice comes twice as often."""
+    unrest: float = 0.0
+    """How far what the face holds for a while, a mood or a smile, comes and goes, as a share."""
     heed: float = 0.6
     """Chance that he nods when the one he listens to pauses."""
     heed_degrees: float = 4.0
@@ -73,5 +75,5 @@ class Manner:
             turn_every_seconds=between(10, 150), nod_degrees=between(0.5, 6), brow_raise=rng.uniform(0, 0.7),
             straying=between(0.5, 2.2), smile=max(0.0, rng.uniform(-0.15, 0.3)), mood_pause=between(1, 10),
             mood_strength=rng.uniform(0.35, 1), moods=tuple(rng.integers(len(MOODS), size=4).tolist()),
-            heed=rng.uniform(0.35, 0.95), heed_degrees=between(2, 8),
+            heed=rng.uniform(0.35, 0.95), heed_degrees=between(2, 8), unrest=rng.uniform(0.1, 0.4),
         )  # fmt: skip

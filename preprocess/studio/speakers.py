@@ -15,10 +15,11 @@ from avatar.motion.takes import Take, about_pose
 from avatar.types import Motion
 from preprocess.studio.acting import act, frame_times
 from preprocess.studio.config import Voice
+from preprocess.studio.dialogue import dialogue
 from preprocess.studio.manner import Manner
 from preprocess.studio.scene import FLIP
 from preprocess.studio.speech import speak
-from preprocess.studio.voice import Delivery, Speech
+from preprocess.studio.voice import Delivery, Speech, synthesise
 
 _PIVOT_M = np.array([0.0, -0.06, -0.073])
 """What heads turn about, head frame: the mean of the studio's subjects."""
@@ -50,6 +51,30 @@ def recital(
     motion = _acted(speaker_seed, text_seed, speech, times)
     samples = speech.samples_16k if noise_dbfs is None else _noisy(speech.samples_16k, noise_dbfs, text_seed)
     return _take(speaker_seed, motion, samples, speech)
+
+
+def conversation(seed_a: int, seed_b: int, seconds: float, *, text_seed: int, fps: float = 25.0) -> tuple[Take, Take]:
+    """Two people talk with each other: each take has the other's sound as `partner_16k`.
+
+    They speak in turns with short overlaps. While the other has the word, they look at him, nod at his pauses and on
+    what he stresses, say "mm" and smile now and then.
+
+    Raises:
+        BadInput: a length or frame rate that makes no recording.
+    """
+    times, seeds = _times(seconds, fps), (seed_a, seed_b)
+    rng = np.random.default_rng([text_seed, seed_a, seed_b, 44])
+    deliveries = (Delivery.of(seed_a), Delivery.of(seed_b))
+    speeches = []
+    for phones, delivery in zip(dialogue(seconds, deliveries, rng), deliveries, strict=True):
+        samples = synthesise(phones, seconds, int(rng.integers(2**31)), delivery)
+        speeches.append(Speech(samples, phones, "formant voice"))
+    takes = []
+    for own, other in ((0, 1), (1, 0)):
+        heard = speeches[other].samples_16k
+        motion = _acted(seeds[own], int(rng.integers(2**31)), speeches[own], times, heard)
+        takes.append(_take(seeds[own], motion, speeches[own].samples_16k, speeches[own], heard))
+    return takes[0], takes[1]
 
 
 def _times(seconds: float, fps: float) -> Float[np.ndarray, " t"]:

@@ -54,7 +54,7 @@ class Delivery:
         return Delivery(
             pace=(0.96 * pace, 1.04 * pace), pitch_hz=(0.97 * hz, 1.03 * hz), formants=rng.uniform(*formants),
             melody=rng.uniform(0.4, 1.3), accent=rng.uniform(0.4, 1.2), breath=rng.uniform(0.02, 0.3),
-            rests=rng.uniform(0.08, 0.25),
+            rests=rng.uniform(0.06, 0.16),
         )  # fmt: skip
 
 
