@@ -21,7 +21,7 @@ from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.motion.audio import RATE
 from avatar.motion.features import features
-from avatar.motion.phones import SOUNDS, during
+from avatar.motion.phones import SOUNDS, Phone, during
 from avatar.motion.rules import drive
 from avatar.motion.takes import Take, about_pose
 from avatar.tracks import MOTION_FIELDS
@@ -30,6 +30,7 @@ from preprocess.capture.files import save_info, save_tracks
 from preprocess.sound.audio import write_samples
 from preprocess.studio import StudioConfig
 from preprocess.studio.acting import perform
+from preprocess.studio.dialogue import filled
 from preprocess.studio.gestures import said
 from preprocess.studio.manner import Manner
 from preprocess.studio.speakers import conversation, recital
@@ -247,7 +248,22 @@ def test_flite_speaks_with_other_voices():
         pitches.append(np.median(heard.f0_hz[heard.voiced]))
         assert pitches[-1] == pytest.approx(np.mean(Delivery.of(who).pitch_hz), rel=0.12)
         assert np.percentile(take.motion.expression[:, JAW], 90) > 0.1
+        assert all(p.end_seconds == q.start_seconds for p, q in pairwise(take.phones))
+        assert take.phones[0].start_seconds == 0 and take.phones[-1].end_seconds == 8
     assert len(one.samples_16k) == 8 * RATE and one.phones != other.phones
+
+
+def test_phones_are_put_in_order():
+    phones = [
+        Phone("aa", 0.2, 0.5),
+        Phone("pau", 0.5, 1.0),
+        Phone("m", 0.9, 1.1),
+        Phone("iy", 1.4, 2.5),
+        Phone("s", 3, 4),
+    ]
+    got = [(p.name, p.start_seconds, p.end_seconds) for p in filled(phones, 2.0)]
+    ordered = [("pau", 0, 0.2), ("aa", 0.2, 0.5), ("pau", 0.5, 1), ("m", 1, 1.1), ("pau", 1.1, 1.4), ("iy", 1.4, 2)]
+    assert got == ordered and filled([], 1.0) == [Phone("pau", 0.0, 1.0)]
 
 
 @pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seconds": 3, "fps": 1000}])

@@ -51,7 +51,7 @@ def dialogue(seconds: float, deliveries: tuple[Delivery, Delivery], rng: np.rand
     for turn in _turns(seconds, deliveries, rng):
         said[turn.speaker] += turn.phones
         said[1 - turn.speaker] += _remarks(turn, rng)
-    return [_filled(sorted(phones, key=lambda phone: phone.start_seconds), seconds) for phones in said]
+    return [filled(sorted(phones, key=lambda phone: phone.start_seconds), seconds) for phones in said]
 
 
 def _turns(seconds: float, deliveries: tuple[Delivery, Delivery], rng: np.random.Generator) -> list[Turn]:
@@ -90,14 +90,15 @@ def _moved(phone: Phone, seconds: float) -> Phone:
     return replace(phone, start_seconds=phone.start_seconds + seconds, end_seconds=phone.end_seconds + seconds)
 
 
-def _filled(phones: list[Phone], seconds: float) -> list[Phone]:
-    """With pauses in between, up to the end; what is too late is cut off."""
+def filled(phones: list[Phone], seconds: float) -> list[Phone]:
+    """One after the other with pauses in between, up to the end; what is too late is cut off."""
     out, now = [], 0.0
     for phone in phones:
-        if phone.start_seconds >= seconds:
-            break
-        if phone.start_seconds > now:
-            out.append(Phone("pau", now, phone.start_seconds))
-        now = min(phone.end_seconds, seconds)
-        out.append(replace(phone, end_seconds=now))
+        start, end = max(phone.start_seconds, now), min(phone.end_seconds, seconds)
+        if start >= end:
+            continue
+        if start > now:
+            out.append(Phone("pau", now, start))
+        out.append(replace(phone, start_seconds=start, end_seconds=end))
+        now = end
     return [*out, Phone("pau", now, seconds)] if now < seconds else out

@@ -6,6 +6,8 @@ them follows from both. So one speaker can say other things, and two can say the
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 
@@ -15,7 +17,7 @@ from avatar.motion.takes import Take, about_pose
 from avatar.types import Motion
 from preprocess.studio.acting import act, frame_times
 from preprocess.studio.config import Voice
-from preprocess.studio.dialogue import dialogue
+from preprocess.studio.dialogue import dialogue, filled
 from preprocess.studio.manner import Manner
 from preprocess.studio.scene import FLIP
 from preprocess.studio.speech import speak
@@ -48,6 +50,7 @@ def recital(
     """
     times = _times(seconds, fps)
     speech = speak(seconds, text_seed, voice, Delivery.of(speaker_seed))
+    speech = replace(speech, phones=filled(speech.phones or [], seconds))  # flite's overlap where it trims its pauses
     motion = _acted(speaker_seed, text_seed, speech, times)
     samples = speech.samples_16k if noise_dbfs is None else _noisy(speech.samples_16k, noise_dbfs, text_seed)
     return _take(speaker_seed, motion, samples, speech)
