@@ -22,6 +22,7 @@ from avatar.motion.prior.losses import loss, shortcut_loss
 from avatar.motion.prior.network import NetworkShape, PriorNetwork
 from avatar.motion.prior.patterns import draw
 from avatar.progress import note, progress
+from avatar.threads import one_torch_thread
 
 _WARM_UP_STEPS = 50
 _LAST_RATE = 0.05
@@ -137,7 +138,8 @@ def train(material: Material, config: TrainConfig, state: Path, sources: str, st
     if trainer.resume(state, job):
         note(f"going on at step {trainer.step} of {config.steps}")
     last_saved, losses = time.monotonic(), []
-    with interrupt_between_steps() as interrupted, progress("training the motion prior", config.steps) as bar:
+    label = "training the motion prior"
+    with one_torch_thread(), interrupt_between_steps() as interrupted, progress(label, config.steps) as bar:
         while trainer.step < config.steps:
             losses = [*losses[-49:], trainer.advance()]
             bar.update(trainer.step, f"loss {np.mean(losses):.3f}")

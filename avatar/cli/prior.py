@@ -1,0 +1,69 @@
+"""Commands about motion priors: train-prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from avatar.cli.common import Computing, Output
+from avatar.errors import BadInput
+from avatar.motion.prior.config import Preset
+
+
+@dataclass(frozen=True)
+class TrainPrior(Computing):
+    """Learn how somebody moves while speaking, from tracked clips; run it again after an interruption to go on.
+
+    Every prior holds rung L0 (ridge regression and matching of the person's own moments, learned in seconds) and,
+    unless --preset l0, the flow network. The last 15 % of every clip is held out: the scores at the end are of it.
+
+    Example: visavis train-prior me.capture -o me.prior
+    Example: visavis train-prior me.capture -o me.prior --preset quick
+    Example: visavis train-prior captures/*.capture -o shared.prior
+    """
+
+    captures: tyro.conf.Positional[tuple[Path, ...]] = field(kw_only=True)
+    """Captures, or folders full of them."""
+    output: Output = field(kw_only=True)
+    """File of the prior."""
+    overwrite: bool = False
+    """Replace an older prior of that name."""
+    preset: Preset = "default"
+    """l0 (seconds), quick (about a minute or two), default (about ten), gpu (a larger network)."""
+    personalise: Path | None = None
+    """Train this prior further, so that it becomes this person's, instead of starting from nothing."""
+    seed: int = 0
+    """Everything random follows from it."""
+
+    def run(self) -> dict:
+        from avatar.motion.prior.config import preset_named
+        from avatar.motion.prior.make import train_prior
+
+        if self.output.exists() and not self.overwrite:
+            raise BadInput(f"{self.output} exists", fix="add --overwrite to replace it, or choose another -o/--output")
+        config = preset_named(self.preset, self.seed)
+        return train_prior(captures_in(self.captures), self.output, config, start=self.personalise)
+
+
+def captures_in(paths: tuple[Path, ...]) -> list:
+    """The captures that are named, and those in folders that are named.
+
+    Raises:
+        BadInput: a path is neither a capture nor a folder with captures.
+    """
+    from preprocess.capture import CaptureFolder
+
+    found: list[CaptureFolder] = []
+    for path in paths:
+        inside = [path] if (path / "capture.json").is_file() else sorted(p.parent for p in path.glob("*/capture.json"))
+        if not inside:
+            raise BadInput(
+                f"{path} is no capture and holds none",
+                expected="a folder that `visavis preprocess` wrote, or one of many",
+            )
+        found += [CaptureFolder.load(folder) for folder in inside]
+    if not found:
+        raise BadInput("no capture was named", expected="visavis train-prior me.capture -o me.prior")
+    return found

@@ -1,0 +1,80 @@
+"""`train_prior`: from captures to a prior file, and what it can do on what was held out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from avatar import __version__
+from avatar.errors import BadInput, FormatMismatch
+from avatar.files import partial_folder
+from avatar.head import load_head
+from avatar.motion.face_geometry import FaceGeometry
+from avatar.motion.prior.checkpoint import Prior
+from avatar.motion.prior.config import TrainConfig
+from avatar.motion.prior.data import check_takes, material_of, split_take
+from avatar.motion.prior.training import train
+from avatar.motion.takes import Take
+from avatar.types import Capture
+
+
+def train_prior(captures: Sequence[Capture], output: Path, config: TrainConfig, *, start: Path | None = None) -> dict:
+    """Train a prior on tracked clips and write it; an interrupted training goes on when the same call is made again.
+
+    Args:
+        start: a prior to personalise.
+
+    Raises:
+        BadInput: too little speech, captures of different heads, or the output can't be written.
+        Interrupted: Ctrl-C; the state is saved beside `output`.
+    """
+    began, output = time.monotonic(), output.expanduser().absolute()
+    takes = [Take.of_capture(capture) for capture in captures]
+    check_takes(takes)
+    training = [split_take(take)[0] for take in takes]
+    before = Prior.load(start) if start else None
+    material = material_of(training, geometry_of(captures), before.space if before else None)
+    hashes = sorted(capture.content_hash for capture in captures)
+    sources = hashlib.sha256("".join([*hashes, str(start)]).encode()).hexdigest()
+    state = partial_folder(output)
+    state.parent.mkdir(parents=True, exist_ok=True)
+    prior = train(material, config, state, sources, before)
+    seconds = round(time.monotonic() - began, 1)
+    about = {
+        "version": __version__, "head": {"name": captures[0].head_name, "hash": captures[0].head_hash},
+        "sources": hashes, "training_seconds": seconds,
+    }  # fmt: skip
+    prior = replace(prior, about=prior.about | about)
+    prior.save(output)
+    state.unlink(missing_ok=True)
+    rung = "flow" if prior.weights else "l0"
+    return {
+        "prior": str(output), "rung": rung, "seconds_of_speech": prior.about["seconds"], "seconds": seconds,
+        "steps": config.steps, "loss": prior.about.get("loss"),
+    }  # fmt: skip
+
+
+def geometry_of(captures: Sequence[Capture]) -> FaceGeometry:
+    """Of the people in captures of one head model: of their mean face.
+
+    Raises:
+        BadInput: their heads differ.
+        FormatMismatch: the head model is of another version.
+    """
+    first = captures[0]
+    for capture in captures:
+        if capture.head_hash != first.head_hash:
+            raise BadInput(
+                "these captures were tracked on different head models", expected=first.head_name,
+                got=f"{capture.head_name} ({capture.path.name})", fix="preprocess them with the same --head",
+            )  # fmt: skip
+    head = load_head(first.head_name)
+    if head.content_hash != first.head_hash:
+        raise FormatMismatch(
+            f"{first.path} was tracked on another version of the head model {head.name}", expected=first.head_hash,
+            got=head.content_hash, fix="preprocess the video again with this version",
+        )  # fmt: skip
+    return FaceGeometry.of(head, sum(capture.neutral for capture in captures) / len(captures))

@@ -1,0 +1,121 @@
+"""`visavis train-prior`: captures in, a prior out; interrupted, repeated, refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from make_capture import small_capture, speaking_capture
+
+from avatar.cli import execute
+from avatar.cli.prior import TrainPrior
+from avatar.motion.prior import config as prior_config
+from avatar.motion.prior.checkpoint import Prior
+from avatar.motion.prior.config import TrainConfig
+from avatar.motion.prior.drive import drive
+from preprocess.capture import CaptureFolder
+from preprocess.studio.speakers import recital
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return speaking_capture(tmp_path_factory.mktemp("captures") / "me.capture", 16)
+
+
+def result(command: TrainPrior, capsys: pytest.CaptureFixture) -> tuple[int, dict]:
+    code = execute(command)
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_l0_is_learned_in_seconds(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    output = tmp_path / "me.prior"
+    code, said = result(TrainPrior(captures=(capture,), output=output, preset="l0", json=True), capsys)
+    assert code == 0 and said["rung"] == "l0"
+    assert said["seconds_of_speech"] == pytest.approx(0.85 * 16 - 1, abs=0.1)  # what is held out is not learned
+    prior = Prior.load(output)
+    assert prior.about["head"]["name"] == "anny" and len(prior.about["sources"]) == 1
+    motion = drive(prior, recital(3, 4, text_seed=9).samples_16k, seed=0, rung="l0")
+    assert len(motion) == 100 and motion.expression.std(0).max() > 0.05
+    code, said = result(TrainPrior(captures=(capture,), output=output, preset="l0", json=True), capsys)
+    assert code == 2 and "--overwrite" in said["error"]
+    folder = TrainPrior(captures=(capture.parent,), output=output, preset="l0", json=True, overwrite=True)
+    assert result(folder, capsys)[0] == 0
+
+
+def test_what_cannot_be_learned_from_is_refused(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    mute, short, silent = (tmp_path / name for name in ("mute", "short", "silent"))
+    small_capture(mute)
+    speaking_capture(short, 3)
+    speaking_capture(silent, 12)
+    wav = silent / "audio.wav"
+    wav.write_bytes(wav.read_bytes()[:44] + bytes(wav.stat().st_size - 44))
+    other = speaking_capture(tmp_path / "other", 3)
+    about = json.loads((other / "capture.json").read_text(encoding="utf-8"))
+    about["head"]["content_hash"] = "of another version"
+    (other / "capture.json").write_text(json.dumps(about), encoding="utf-8")
+    cases = {
+        (mute,): "has no sound",
+        (short,): "too little to learn from",
+        (silent,): "says nothing",
+        (tmp_path / "nowhere",): "is no capture",
+        (other,): "another version of the head model",
+        (capture, other): "different head models",
+    }
+    for captures, reason in cases.items():
+        command = TrainPrior(captures=captures, output=tmp_path / "x.prior", preset="l0", json=True)
+        code, said = result(command, capsys)
+        assert code == 2 and reason in said["error"], said
+    assert not (tmp_path / "x.prior").exists()
+
+
+def test_ctrl_c_leaves_what_the_next_run_goes_on_from(capture: Path, tmp_path: Path):
+    output = tmp_path / "me.prior"
+    command = [
+        sys.executable, "-m", "avatar.cli", "train-prior", str(capture), "-o", str(output), "--preset", "quick",
+        "--json",
+    ]  # fmt: skip
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None and running.stdout is not None
+    for line in running.stderr:
+        if line.startswith("training the motion prior"):
+            break
+    running.send_signal(signal.SIGINT)
+    printed, errors = running.communicate(timeout=120)
+    assert running.returncode == 3, errors
+    assert "run the same command again" in json.loads(printed)["error"]
+    state = tmp_path / ".me.prior.partial"
+    assert state.is_file() and not output.exists()
+    again = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert again.stderr is not None
+    deadline = time.monotonic() + 120
+    for line in again.stderr:
+        if line.startswith("going on at step") or time.monotonic() > deadline:
+            break
+    again.kill()
+    again.communicate()
+    assert line.startswith("going on at step") and line.endswith("of 600\n")
+
+
+def test_a_network_is_trained_and_drives(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    small = TrainConfig(steps=40, width=32, blocks=2, batch=8)
+    monkeypatch.setitem(prior_config.PRESETS, "quick", small)
+    first, second = tmp_path / "me.prior", tmp_path / "mine.prior"
+    code, said = result(TrainPrior(captures=(capture,), output=first, preset="quick", json=True), capsys)
+    assert code == 0 and said["rung"] == "flow" and said["steps"] == 40
+    code, _ = result(
+        TrainPrior(captures=(capture,), output=second, preset="quick", personalise=first, json=True), capsys
+    )
+    assert code == 0
+    before, after = Prior.load(first), Prior.load(second)
+    np.testing.assert_array_equal(before.space.lips_basis, after.space.lips_basis)
+    samples = recital(3, 4, text_seed=9).samples_16k
+    assert len(drive(after, samples, seed=0)) == 100
+    assert CaptureFolder.load(capture).content_hash in after.about["sources"]
