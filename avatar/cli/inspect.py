@@ -55,7 +55,7 @@ class Bench(Common):
     Example: visavis bench studio --seeds 0,1,2 --seconds 8
     """
 
-    what: tyro.conf.Positional[Literal["kernels", "studio", "fields"]] = "kernels"
+    what: tyro.conf.Positional[Literal["kernels", "studio", "fields", "cross"]] = "kernels"
 
     case: tuple[str, ...] = ()
     """Only these cases, by name."""

@@ -24,6 +24,8 @@ _WARPS = np.linspace(0.88, 1.14, 9)
 _STYLE_SECONDS = 12.0
 _MUTED = 0.07
 """Share of windows in which nobody speaks and the lips rest."""
+_AROUND_SPEECH, _LEAST_QUIET = 8, 50
+"""Frames: so far from any sound lips are at rest, and so many of them tell how."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Windows:
         self._tracks = [t for t in tracks]
         self._weights = torch.tensor([float(len(t.x)) for t in tracks])
         self._style_mean, self._style_deviation = style_scale
-        self._resting = torch.from_numpy(-space.mean / space.deviation).float()[space.slices["lips"]]
+        self._resting = resting_lips(tracks, space)
         self._lips = space.slices["lips"]
 
     def draw(self, batch: int, frames: int, rng: torch.Generator) -> Batch:
@@ -121,6 +123,19 @@ class Windows:
         other = int(torch.randint(len(track.styles), (), generator=rng))
         style = track.styles[other] if len(track.styles) else torch.zeros(STYLE_WIDTH)
         return filled(track.x), filled(track.sound), partner, told, confidence, style
+
+
+def resting_lips(tracks: Sequence[Track], space: MotionSpace) -> Float[Tensor, " r"]:
+    """How the lips lie while nobody speaks; the rest of each action where the takes are never silent."""
+    lips, quiet = space.slices["lips"], list[Tensor]()
+    for track in tracks:
+        loud = track.sound.unflatten(-1, (ROWS, PER_ROW))[..., BANDS + 2].amax(-1)
+        around = torch.nn.functional.max_pool1d(loud[None, None], 2 * _AROUND_SPEECH + 1, 1, _AROUND_SPEECH)[0, 0]
+        quiet.append(track.x[(around == 0) & (track.confidence > 0)][:, lips])
+    found = torch.cat(quiet)
+    if len(found) >= _LEAST_QUIET:
+        return found.mean(0)
+    return torch.from_numpy(-space.mean / space.deviation).float()[lips]
 
 
 def disguised(sound: Float[Tensor, "b t w"], rng: torch.Generator) -> Float[Tensor, "b t w"]:

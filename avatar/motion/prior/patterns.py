@@ -34,8 +34,8 @@ def draw(batch: int, frames: int, rng: torch.Generator) -> Pattern:
 
 
 def _logit_normal(*shape: int, rng: torch.Generator) -> Tensor:
-    """Levels; most are in the middle of the way, where most is decided."""
-    return torch.sigmoid(torch.randn(*shape, generator=rng) - 0.2)
+    """Levels; most lie early on the way: what moves slowly is decided there."""
+    return torch.sigmoid(1.3 * torch.randn(*shape, generator=rng) - 0.6)
 
 
 def _with_history(levels: Tensor, rng: torch.Generator) -> Tensor:

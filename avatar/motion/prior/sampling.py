@@ -6,7 +6,7 @@ goes on from there (in-painting, no cross-fade).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -19,6 +19,8 @@ from avatar.motion.space import MotionSpace
 WINDOW, OVERLAP = 96, 24
 """Frames of a window, and how many of them the one before has made."""
 _LEAST_LEFT = 0.05
+_EARLY = 2.0
+"""Steps are short at first: what moves slowly is decided there, and long ones would flatten it."""
 _LOOK_ON = 12
 """Frames after a window that are made with it and thrown away: its end must know what comes."""
 
@@ -27,7 +29,7 @@ _LOOK_ON = 12
 class Sampling:
     """How motion is drawn. Values by group: lips, upper, lids, gaze, head."""
 
-    steps: int = 4
+    steps: int = 10
     """Evaluations of the network per window."""
     guidance: dict[str, float] = field(default_factory=dict)
     """How far the sound is obeyed; 1 if not given."""
@@ -110,23 +112,18 @@ def denoise(
     fixed = mask[:, group]
     x = np.where(fixed, known.x, start * sampling.row(sampling.temperature)[group])
     guidance = np.broadcast_to(sampling.row(sampling.guidance), mask.shape)
-    for k in range(steps):
-        level = k / steps
+    times = np.linspace(0, 1, steps + 1) ** _EARLY
+    for level, after in zip(times[:-1], times[1:], strict=True):
         levels = np.where(mask, 1.0, level).astype(np.float32)
-        size = np.where(mask, 0.0, 1 / steps).astype(np.float32)
+        size = np.where(mask, 0.0, after - level).astype(np.float32)
         clean = network(x, Way(levels, size, guidance), given)
-        x = np.where(fixed, known.x, advanced(x, clean, level, 1 / steps))
+        x = np.where(fixed, known.x, advanced(x, clean, level, after - level))
     return x
 
 
 def advanced(x: np.ndarray, clean: np.ndarray, level, step) -> np.ndarray:
     """One step along the straight line to where the network says that motion is."""
     return x + step / np.maximum(1 - level, _LEAST_LEFT) * (clean - x)
-
-
-def deaf(given: Given) -> Given:
-    """The same without any sound."""
-    return replace(given, heard=np.zeros_like(given.heard), partner_heard=np.zeros_like(given.partner_heard))
 
 
 def _wide(mask: Bool[np.ndarray, "t g"], space: MotionSpace) -> Bool[np.ndarray, "t d"]:
