@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from avatar import __version__
 from avatar.errors import BadInput, FormatMismatch
 from avatar.files import partial_folder
@@ -77,4 +79,4 @@ def geometry_of(captures: Sequence[Capture]) -> FaceGeometry:
             f"{first.path} was tracked on another version of the head model {head.name}", expected=first.head_hash,
             got=head.content_hash, fix="preprocess the video again with this version",
         )  # fmt: skip
-    return FaceGeometry.of(head, sum(capture.neutral for capture in captures) / len(captures))
+    return FaceGeometry.of(head, np.mean([capture.neutral for capture in captures], axis=0))
