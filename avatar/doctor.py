@@ -35,7 +35,7 @@ class Check:
 
 def examine() -> dict:
     """All checks; `exit_code` is 0 if everything needed is there, else 2."""
-    checks = [_python(), *_packages(), *_backends(), *_assets(), _head(), _disk()]
+    checks = [_python(), *_packages(), *_backends(), *_assets(), _head(), _voices(), _disk()]
     ok = all(c.ok for c in checks if c.needed)
     rows = [asdict(c) for c in checks]
     return {"ok": ok, "checks": rows, "exit_code": 0 if ok else 2}
@@ -89,6 +89,14 @@ def _head() -> Check:
     heads = list((cache_dir() / "heads").rglob("*.safetensors")) if cache_dir().exists() else []
     detail = f"{len(heads)} converted" if heads else "not converted yet: the first preprocess takes 20 s longer"
     return Check("head models", bool(heads), False, detail)
+
+
+def _voices() -> Check:
+    from avatar.motion.voices.choice import INSTALL, installed
+
+    here = installed()
+    detail = ", ".join(here) or "no synthesiser here: `visavis say` reads texts with one"
+    return Check("voices", bool(here), False, detail, "" if here else INSTALL["espeak-ng"])
 
 
 def _disk() -> Check:

@@ -1,4 +1,4 @@
-"""Commands that show an avatar: render, drive, export, view."""
+"""Commands that show an avatar: render, export, view."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from avatar.cli.common import Computing, Input, Pictures, cut, prepare, resolve_motion
+from avatar.cli.common import Computing, Input, Pictures, resolve_motion
 from avatar.errors import BadInput
 
 
@@ -46,42 +46,6 @@ class Render(Pictures):
             avatar, prepared, camera_at, self.output, options=self.options(audio), provenance=provenance
         )
         return {"clip": str(self.output), "frames": frames, "audio": audio is not None, "support": support}
-
-
-@dataclass(frozen=True)
-class Drive(Pictures):
-    """Let an avatar speak a recording: rules turn speech into visemes, blinks and small head motion.
-
-    Example: visavis drive me.avatar --audio speech.wav -o talk.mp4
-    """
-
-    audio: Path = field(kw_only=True)
-    """Any audio or video file with speech."""
-    seed: int = 0
-    """Chooses blinks, gaze and head motion."""
-
-    def run(self) -> dict:
-        from avatar.export.cameras import front
-        from avatar.export.clip import render_clip
-        from avatar.export.provenance import Provenance
-        from avatar.model import load
-        from avatar.motion.audio import load_audio
-        from avatar.motion.rules import drive
-
-        avatar = load(self.avatar, gaussians=self.gaussians)
-        samples = load_audio(self.audio)
-        neutral = avatar.driving.rest_expression.numpy()
-        fps = self.fps or 25
-        spoken = drive(samples, seed=self.seed, fps=fps, neutral=neutral)
-        motion = cut(avatar.driving.retarget(spoken, expression_is_relative=False), self.max_seconds)
-        prepared = prepare(avatar, motion, self.audio)
-        support = prepared.support.summary()
-        provenance = Provenance(avatar=avatar.content_hash, source=self.audio.name, support=support, seed=self.seed)
-        options = self.options(self.audio)
-        frames = render_clip(
-            avatar, prepared, front(avatar.camera), self.output, options=options, provenance=provenance
-        )
-        return {"clip": str(self.output), "frames": frames, "seconds": round(len(motion) / fps, 3), "support": support}
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,10 @@ class Phone:
 
 
 def articulation(
-    phones: list[Phone], cues: int, effort: float = 1.0
+    phones: list[Phone],
+    cues: int,
+    effort: float | Float[np.ndarray, " t"] = 1.0,
+    shortest_closure_seconds: float = 0.0,
 ) -> tuple[dict[str, Float[np.ndarray, " t"]], Float[np.ndarray, " t"]]:
     """Viseme strengths and lip seal at `CUE_FPS`, as `avatar.motion.visemes.articulated` takes them.
 
@@ -92,6 +95,7 @@ def articulation(
 
     Args:
         effort: how far the mouth goes towards its shapes; closures are always complete.
+        shortest_closure_seconds: lips that meet stay together for so long, however short the sound is.
     """
     from scipy.ndimage import gaussian_filter1d
 
@@ -109,7 +113,9 @@ def articulation(
         for name in TARGETS if sound.visemes or phone.name == "pau" else ():
             strengths[name][inside] = phone.viseme(name)
         if sound.sealed:
-            seal[inside] = 1.0
+            missing = max(0.0, shortest_closure_seconds - (phone.end_seconds - phone.start_seconds)) / 2
+            held = np.searchsorted(times, (phone.start_seconds - missing, phone.end_seconds + missing))
+            seal[slice(*held)] = 1.0
     strengths["round"] = gaussian_filter1d(strengths["round"], 0.05 * CUE_FPS)
     return {name: effort * strength for name, strength in strengths.items()}, seal
 

@@ -10,8 +10,15 @@ from scipy.spatial.transform import Rotation
 from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.motion.blinks import blink_track, gaze_actions, gaze_track, head_track
-from avatar.motion.visemes import CUE_FPS, RATE, SEALED, hear, mouth
+from avatar.motion.phones import Phone, articulation
+from avatar.motion.visemes import CUE_FPS, RATE, SEALED, articulated, hear, shapes
 from avatar.tracks import JOINTS, N_EXPRESSIONS, Motion
+
+_EFFORT = (0.6, 1.1)
+"""How far the mouth goes towards the shapes of known phones, in the softest and the loudest speech."""
+_SHORTEST_CLOSURE_SECONDS = 0.06
+"""Labels and synthesisers give p, b and m as little as 20 ms; lips are slower."""
+_PRESSED = 0.5
 
 
 def drive(
@@ -20,8 +27,11 @@ def drive(
     seed: int,
     fps: float = 25.0,
     neutral: Float[np.ndarray, "52"] | None = None,
+    phones: list[Phone] | None = None,
 ) -> Motion:
     """Motion for a piece of speech: lips by rule, blinks, gaze and head sway by seed.
+
+    Lips follow what is heard or, better, known phones; they meet on p, b and m in one frame at the least.
 
     The head turns around the identity pose at the origin (head axes: X subject's left, Y up, Z out of the face); the
     avatar that plays it adds its own mean pose: `DrivingSpace.retarget(motion, expression_is_relative=False)`.
@@ -31,6 +41,7 @@ def drive(
         seed: everything random follows from it; lips follow from the sound alone.
         fps: frames per second of the motion.
         neutral: the person's face at rest (ARKit actions); zeros if not given.
+        phones: what is said, with times from the first sample on (`avatar.motion.phone_files`).
 
     Raises:
         BadInput: no samples, samples that are not finite, or a frame rate outside 1..240.
@@ -42,7 +53,15 @@ def drive(
         raise BadInput(f"cannot make a motion of {fps:g} frames per second", expected="1 to 240")
     seconds = np.arange(max(1, round(len(samples) / RATE * fps))) / fps
     base = np.zeros(N_EXPRESSIONS) if neutral is None else np.asarray(neutral, dtype=np.float64)
-    lips, emphasis = at_frames(seconds, mouth(samples), hear(samples).level)
+    cues = hear(samples)
+    if phones is None:
+        shaped = articulated(shapes(cues), cues.seal)
+    else:
+        effort = np.interp(gaussian_filter1d(cues.level, 0.08 * CUE_FPS), (0, 1), _EFFORT)
+        said = _with_rest(phones, len(samples) / RATE)
+        shaped = articulated(*articulation(said, len(effort), effort, _SHORTEST_CLOSURE_SECONDS))
+    lips, emphasis = at_frames(seconds, shaped, cues.level)
+    _keep_closures(lips, shaped, fps)
     head = head_track(seconds, seed)
     head[:, 1] += 1.2 * (emphasis - emphasis.mean())
     expression = add_eyes(_add_lips(base, lips), seconds, head, seed)
@@ -62,6 +81,21 @@ def at_frames(seconds: np.ndarray, lips: np.ndarray, level: np.ndarray) -> tuple
     slow = gaussian_filter1d(level, 0.3 * CUE_FPS, mode="nearest")
     sampled = np.stack([np.interp(seconds, cue_times, column) for column in lips.T], axis=1)
     return sampled, np.interp(seconds, cue_times, slow)
+
+
+def _with_rest(phones: list[Phone], seconds: float) -> list[Phone]:
+    """The mouth rests before and after what is known."""
+    first, last = (phones[0].start_seconds, phones[-1].end_seconds) if phones else (seconds, seconds)
+    return [Phone("pau", 0.0, first), *phones, Phone("pau", min(last, seconds), seconds)]
+
+
+def _keep_closures(lips: np.ndarray, shaped: np.ndarray, fps: float) -> None:
+    """Show the firmest cue of every closure in the frame nearest to its middle, in place: it may fall between two."""
+    press = shaped[:, ARKIT_INDEX["mouthPressLeft"]] / SEALED["mouthPress"]
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], press > _PRESSED, [0]])))
+    for start, end in edges.reshape(-1, 2):
+        frame = round((start + end - 1) / 2 / CUE_FPS * fps)
+        lips[min(frame, len(lips) - 1)] = shaped[start + press[start:end].argmax()]
 
 
 def _add_lips(base: np.ndarray, lips: np.ndarray) -> np.ndarray:

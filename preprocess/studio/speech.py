@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
+from contextlib import closing
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from avatar.errors import BadInput, MissingAsset
 from avatar.motion.audio import RATE, load_audio
-from avatar.motion.phones import SOUNDS, Phone
+from avatar.motion.phones import Phone
+from avatar.motion.voices.base import Manner
+from avatar.motion.voices.choice import choose
+from avatar.motion.voices.flite import Flite
 from preprocess.studio.config import StudioConfig, Voice
 from preprocess.studio.voice import ANYBODY, Delivery, Speech, nonsense, rest_after_phrase, synthesise
 
@@ -26,10 +28,6 @@ _SENTENCES = (
     "A warm summer night smells of rain, dust and pepper.",
     "How much of that would you really believe yourself?",
 )
-_FLITE_NAMES = {
-    "ax": "ah", "aw": "aa", "ay": "aa", "ey": "eh", "ow": "ao", "oy": "ao", "ch": "sh", "jh": "sh", "zh": "sh",
-    "dh": "th", "el": "l", "em": "m", "en": "n", "dx": "d", "axr": "er",
-}  # fmt: skip
 
 
 def make_speech(config: StudioConfig) -> Speech:
@@ -66,37 +64,37 @@ def _fitted(samples: np.ndarray, seconds: float) -> np.ndarray:
 
 def _flite(seconds: float, seed: int, delivery: Delivery) -> Speech:
     """Sentences in random order, read by flite, with its phone times."""
-    program = shutil.which("flite")
-    if program is None:
-        raise MissingAsset(
-            "--voice flite needs the program flite", expected="flite on the PATH", got="no such program",
-            fix="apt-get install flite, or leave --voice out",
-        )  # fmt: skip
+    from scipy.signal import resample_poly
+
+    flite = choose("flite:kal", Manner())
+    assert isinstance(flite, Flite)
     order = np.random.default_rng([seed, 23]).permutation(len(_SENTENCES))
     rng = np.random.default_rng([seed, 26])
-    settings, scale = _flite_settings(delivery, rng), delivery.formants
-    parts, phones, now, turn = [], [], 0.0, 0
-    with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "speech.wav"
+    flite, faster = replace(flite, settings=_flite_settings(delivery, rng)), delivery.formants
+    parts: list[np.ndarray] = []
+    phones: list[Phone] = []
+    now = 0.0
+    with closing(flite.read(_SENTENCES[k] for k in cycle(order))) as spoken:
         while now < seconds:
-            command = [program, *settings, "-psdur", "-t", _SENTENCES[order[turn % len(order)]], "-o", str(wav)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise BadInput("flite failed", got=done.stderr.strip()[-200:], fix="leave --voice out")
+            utterance = next(spoken)
+            assert utterance.phones is not None  # flite always tells them
             rest = np.zeros(round(rest_after_phrase(delivery, rng) * RATE), np.float32)
-            parts += [_played_faster(load_audio(wav), scale), rest]
-            phones += _flite_phones(done.stdout, now, seconds, scale)
+            samples = resample_poly(utterance.samples / np.float32(32768), RATE, utterance.rate)
+            parts += [_played_faster(samples, faster), rest]
+            phones += [
+                Phone(p.name, now + p.start_seconds / faster, now + p.end_seconds / faster) for p in utterance.phones
+            ]
             now += (len(parts[-2]) + len(rest)) / RATE
-            turn += 1
-    return Speech(_fitted(np.concatenate(parts), seconds), phones, "flite")
+    heard = [phone for phone in phones if phone.start_seconds < seconds]
+    return Speech(_fitted(np.concatenate(parts), seconds), heard, "flite")
 
 
-def _flite_settings(delivery: Delivery, rng: np.random.Generator) -> list[str]:
+def _flite_settings(delivery: Delivery, rng: np.random.Generator) -> tuple[str, ...]:
     """Options for another voice than flite's own; pitch and length make up for what `_played_faster` does to them."""
     if delivery == ANYBODY:
-        return []
+        return ()
     stretch, hz = rng.uniform(*delivery.pace) * delivery.formants, rng.uniform(*delivery.pitch_hz) / delivery.formants
-    return ["--setf", f"duration_stretch={stretch:.4f}", "--setf", f"int_f0_target_mean={hz:.2f}"]
+    return "--setf", f"duration_stretch={stretch:.4f}", "--setf", f"int_f0_target_mean={hz:.2f}"
 
 
 def _played_faster(samples: Float[np.ndarray, " n"], factor: float) -> Float[np.ndarray, " m"]:
@@ -106,17 +104,3 @@ def _played_faster(samples: Float[np.ndarray, " n"], factor: float) -> Float[np.
     if factor == 1:
         return samples
     return np.asarray(resample(samples, max(1, round(len(samples) / factor))), np.float32)
-
-
-def _flite_phones(printed: str, start_seconds: float, limit_seconds: float, faster: float = 1.0) -> list[Phone]:
-    """What `flite -psdur` prints: `phone:end` words, the ends in seconds since the sentence began, if it is not played
-    faster."""
-    words = printed.replace(":", " ").split()
-    phones, begin = [], 0.0
-    for name, end in zip(words[::2], words[1::2], strict=False):
-        stop = float(end) / faster
-        known = _FLITE_NAMES.get(name, name)
-        if start_seconds + begin < limit_seconds and stop > begin:
-            phones.append(Phone(known if known in SOUNDS else "pau", start_seconds + begin, start_seconds + stop))
-        begin = stop
-    return phones
