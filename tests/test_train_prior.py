@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from make_capture import small_capture, speaking_capture
+from scipy.io import wavfile
 
 from avatar.cli import execute
 from avatar.cli.prior import TrainPrior
+from avatar.cli.talk import Drive
 from avatar.motion.prior import config as prior_config
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.config import TrainConfig
@@ -28,7 +30,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return speaking_capture(tmp_path_factory.mktemp("captures") / "me.capture", 16)
 
 
-def result(command: TrainPrior, capsys: pytest.CaptureFixture) -> tuple[int, dict]:
+def result(command: TrainPrior | Drive, capsys: pytest.CaptureFixture) -> tuple[int, dict]:
     code = execute(command)
     return code, json.loads(capsys.readouterr().out)
 
@@ -119,3 +121,25 @@ def test_a_network_is_trained_and_drives(
     samples = recital(3, 4, text_seed=9).samples_16k
     assert len(drive(after, samples, seed=0)) == 100
     assert CaptureFolder.load(capture).content_hash in after.about["sources"]
+    for rung in ("flow", "l0", "stream"):
+        assert len(drive(after, samples, seed=0, rung=rung)) == 100
+
+
+def test_an_avatar_talks_by_a_prior(capture: Path, tiny_avatar, tmp_path: Path, capsys: pytest.CaptureFixture):
+    prior, sound = tmp_path / "me.prior", tmp_path / "speech.wav"
+    assert execute(TrainPrior(captures=(capture,), output=prior, preset="l0")) == 0
+    capsys.readouterr()
+    wavfile.write(sound, 16_000, (recital(3, 2, text_seed=9).samples_16k * 32767).astype(np.int16))
+    common = {"avatar": tiny_avatar.path, "audio": sound, "size": 64, "json": True}
+    code, said = result(Drive(output=tmp_path / "a.mp4", prior=prior, **common), capsys)
+    assert code == 0 and said["frames"] == 50 and said["driver"] == "prior me.prior", said
+    record = json.loads((tmp_path / "a.mp4.provenance.json").read_text(encoding="utf-8"))
+    assert record["source"] == "speech.wav, moved by prior me.prior"
+    refused = {
+        "no flow network": {"prior": prior, "rung": "flow"},
+        "belong to a prior": {"stream": True},
+        "only the flow network streams": {"prior": prior, "stream": True, "rung": "l0"},
+    }
+    for reason, options in refused.items():
+        code, said = result(Drive(output=tmp_path / "b.mp4", **options, **common), capsys)
+        assert code == 2 and reason in said["error"], said

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -25,12 +26,45 @@ class Talking(Pictures):
 
     seed: int = 0
     """Chooses blinks, gaze and head motion."""
+    prior: Path | None = None
+    """A motion prior (visavis train-prior) that moves the face; rules do if not given."""
+    rung: Literal["flow", "l0"] | None = None
+    """Which rung of the prior: its flow network, or l0; the best that was trained if not given."""
+    stream: bool = False
+    """Drive as if the sound came live: frame by frame, with little to look ahead."""
 
-    def motion(self, samples, neutral, phones):
+    def start(self) -> None:
+        super().start()
+        if self.prior is None and (self.rung or self.stream):
+            raise BadInput("--rung and --stream belong to a prior", fix="give one with --prior")
+        if self.stream and self.rung == "l0":
+            raise BadInput("only the flow network streams", got="--rung l0", fix="leave --rung or --stream out")
+
+    def motion(self, avatar, samples, phones):
         """Speech, with its phones where they are known, as motion: here the driver is chosen."""
-        from avatar.motion.rules import drive
+        neutral, fps = avatar.driving.rest_expression.numpy(), self.fps or 25
+        if self.prior is None:
+            from avatar.motion.rules import drive
 
-        return drive(samples, seed=self.seed, fps=self.fps or 25, neutral=neutral, phones=phones)
+            return drive(samples, seed=self.seed, fps=fps, neutral=neutral, phones=phones)
+        from avatar.motion.prior.checkpoint import Prior
+        from avatar.motion.prior.drive import drive
+
+        prior = Prior.load(self.prior)
+        trained_on = prior.about.get("head", {})
+        if trained_on.get("hash") != avatar.head.content_hash:
+            theirs, ours = trained_on.get("name"), avatar.head.name
+            note(
+                f"{self.prior.name} was trained on another head model ({theirs}) than the avatar's ({ours}): its actions"
+            )
+            note("are played as they are, and may open or close the lips too far")
+        rung = "stream" if self.stream else self.rung or ("flow" if prior.weights else "l0")
+        return drive(prior, samples, seed=self.seed, fps=fps, neutral=neutral, rung=rung)
+
+    @property
+    def driver(self) -> str:
+        """What moves the face, for people and provenance."""
+        return "rules" if self.prior is None else f"prior {self.prior.name}"
 
     def perform(self, avatar, audio: Path, phones, source: str) -> dict:
         """Render an avatar that says what a sound file says; `source` names that in the provenance."""
@@ -41,23 +75,26 @@ class Talking(Pictures):
 
         samples = load_audio(audio)
         check_phones(phones, len(samples) / 16_000)
-        spoken = self.motion(samples, avatar.driving.rest_expression.numpy(), phones)
+        spoken = self.motion(avatar, samples, phones)
         motion = cut(avatar.driving.retarget(spoken, expression_is_relative=False), self.max_seconds)
         prepared = prepare(avatar, motion, audio)
         support = prepared.support.summary()
+        source = source if self.prior is None else f"{source}, moved by {self.driver}"
         provenance = Provenance(avatar=avatar.content_hash, source=source, support=support, seed=self.seed)
         options, camera = self.options(audio), front(avatar.camera)
         frames = render_clip(avatar, prepared, camera, self.output, options=options, provenance=provenance)
         seconds = round(len(motion) / (self.fps or 25), 3)
-        lips = "heard" if phones is None else "phones"
-        return {"clip": str(self.output), "frames": frames, "seconds": seconds, "lips": lips, "support": support}
+        lips = "heard" if phones is None or self.prior is not None else "phones"
+        told = {"seconds": seconds, "driver": self.driver, "lips": lips, "support": support}
+        return {"clip": str(self.output), "frames": frames} | told
 
 
 @dataclass(frozen=True)
 class Drive(Talking):
-    """Let an avatar speak a recording: rules turn speech into visemes, blinks and small head motion.
+    """Let an avatar speak a recording: rules turn speech into visemes, blinks and small head motion, or a prior does.
 
     Example: visavis drive me.avatar --audio speech.wav -o talk.mp4
+    Example: visavis drive me.avatar --audio speech.wav --prior me.prior -o talk.mp4
     Example: visavis drive me.avatar --audio speech.wav --phones speech.TextGrid -o talk.mp4
     """
 

@@ -14,11 +14,13 @@ from avatar.motion.groups import GROUP_NAMES, GROUPS
 from avatar.motion.hearing import FPS, WIDTH, frames_of, hear
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.forward import Given
+from avatar.motion.prior.rolling import Rolling
 from avatar.motion.prior.sampling import Known, Sampling, group_of, synthesise
 from avatar.motion.resampling import resampled
 from avatar.tracks import Motion
 
-Rung = Literal["l0", "flow"]
+Rung = Literal["l0", "flow", "stream"]
+"""`stream` is the flow network, frame by frame as sound comes in."""
 
 
 def given_of(
@@ -70,7 +72,7 @@ def drive(
         neutral: face at rest of the person who shall speak; the trained person's if not given.
 
     Raises:
-        BadInput: no sound, sound that is not finite, a frame rate outside 1..240, or no network for rung flow.
+        BadInput: no sound, sound that is not finite, a frame rate outside 1..240, or a rung without its network.
     """
     samples = np.asarray(samples_16k, np.float32)
     if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
@@ -81,6 +83,11 @@ def drive(
     frames, space = len(given.sound), prior.space
     if rung == "l0":
         x = prior.matching.motion(given.sound, seed)
+    elif rung == "stream":
+        rolling = Rolling(prior, seed=seed, sampling=sampling, style=style, partnered=partner_16k is not None)
+        rolling.feed(given.sound, given.partner)
+        rolling.finish()
+        x = np.stack([rolling.take() for _ in range(rolling.ready)])
     else:
         known = Known.nothing(frames, space.size)
         x = synthesise(prior.network(), space, given, known, seed=seed, sampling=sampling or Sampling())
