@@ -26,7 +26,7 @@ from preprocess.studio.speakers import recital
 
 
 @pytest.fixture(scope="module")
-def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return speaking_capture(tmp_path_factory.mktemp("captures") / "me.capture", 16)
 
 
@@ -35,22 +35,22 @@ def result(command: TrainPrior | Drive, capsys: pytest.CaptureFixture) -> tuple[
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_l0_is_learned_in_seconds(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_l0_is_learned_in_seconds(spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     output = tmp_path / "me.prior"
-    code, said = result(TrainPrior(captures=(capture,), output=output, preset="l0", json=True), capsys)
+    code, said = result(TrainPrior(captures=(spoken,), output=output, preset="l0", json=True), capsys)
     assert code == 0 and said["rung"] == "l0"
     assert said["seconds_of_speech"] == pytest.approx(0.85 * 16 - 1, abs=0.1)  # what is held out is not learned
     prior = Prior.load(output)
     assert prior.about["head"]["name"] == "anny" and len(prior.about["sources"]) == 1
     motion = drive(prior, recital(3, 4, text_seed=9).samples_16k, seed=0, rung="l0")
     assert len(motion) == 100 and motion.expression.std(0).max() > 0.05
-    code, said = result(TrainPrior(captures=(capture,), output=output, preset="l0", json=True), capsys)
+    code, said = result(TrainPrior(captures=(spoken,), output=output, preset="l0", json=True), capsys)
     assert code == 2 and "--overwrite" in said["error"]
-    folder = TrainPrior(captures=(capture.parent,), output=output, preset="l0", json=True, overwrite=True)
+    folder = TrainPrior(captures=(spoken.parent,), output=output, preset="l0", json=True, overwrite=True)
     assert result(folder, capsys)[0] == 0
 
 
-def test_what_cannot_be_learned_from_is_refused(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_what_cannot_be_learned_from_is_refused(spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     mute, short, silent = (tmp_path / name for name in ("mute", "short", "silent"))
     small_capture(mute)
     speaking_capture(short, 3)
@@ -67,7 +67,7 @@ def test_what_cannot_be_learned_from_is_refused(capture: Path, tmp_path: Path, c
         (silent,): "says nothing",
         (tmp_path / "nowhere",): "is no capture",
         (other,): "another version of the head model",
-        (capture, other): "different head models",
+        (spoken, other): "different head models",
     }
     for captures, reason in cases.items():
         command = TrainPrior(captures=captures, output=tmp_path / "x.prior", preset="l0", json=True)
@@ -76,10 +76,10 @@ def test_what_cannot_be_learned_from_is_refused(capture: Path, tmp_path: Path, c
     assert not (tmp_path / "x.prior").exists()
 
 
-def test_ctrl_c_leaves_what_the_next_run_goes_on_from(capture: Path, tmp_path: Path):
+def test_ctrl_c_leaves_what_the_next_run_goes_on_from(spoken: Path, tmp_path: Path):
     output = tmp_path / "me.prior"
     command = [
-        sys.executable, "-m", "avatar.cli", "train-prior", str(capture), "-o", str(output), "--preset", "quick",
+        sys.executable, "-m", "avatar.cli", "train-prior", str(spoken), "-o", str(output), "--preset", "quick",
         "--json",
     ]  # fmt: skip
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -105,29 +105,29 @@ def test_ctrl_c_leaves_what_the_next_run_goes_on_from(capture: Path, tmp_path: P
 
 
 def test_a_network_is_trained_and_drives(
-    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     small = TrainConfig(steps=40, width=32, blocks=2, batch=8)
     monkeypatch.setitem(prior_config.PRESETS, "quick", small)
     first, second = tmp_path / "me.prior", tmp_path / "mine.prior"
-    code, said = result(TrainPrior(captures=(capture,), output=first, preset="quick", json=True), capsys)
+    code, said = result(TrainPrior(captures=(spoken,), output=first, preset="quick", json=True), capsys)
     assert code == 0 and said["rung"] == "flow" and said["steps"] == 40
     code, _ = result(
-        TrainPrior(captures=(capture,), output=second, preset="quick", personalise=first, json=True), capsys
+        TrainPrior(captures=(spoken,), output=second, preset="quick", personalise=first, json=True), capsys
     )
     assert code == 0
     before, after = Prior.load(first), Prior.load(second)
     np.testing.assert_array_equal(before.space.lips_basis, after.space.lips_basis)
     samples = recital(3, 4, text_seed=9).samples_16k
     assert len(drive(after, samples, seed=0)) == 100
-    assert CaptureFolder.load(capture).content_hash in after.about["sources"]
+    assert CaptureFolder.load(spoken).content_hash in after.about["sources"]
     for rung in ("flow", "l0", "stream"):
         assert len(drive(after, samples, seed=0, rung=rung)) == 100
 
 
-def test_an_avatar_talks_by_a_prior(capture: Path, tiny_avatar, tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_an_avatar_talks_by_a_prior(spoken: Path, tiny_avatar, tmp_path: Path, capsys: pytest.CaptureFixture):
     prior, sound = tmp_path / "me.prior", tmp_path / "speech.wav"
-    assert execute(TrainPrior(captures=(capture,), output=prior, preset="l0")) == 0
+    assert execute(TrainPrior(captures=(spoken,), output=prior, preset="l0")) == 0
     capsys.readouterr()
     wavfile.write(sound, 16_000, (recital(3, 2, text_seed=9).samples_16k * 32767).astype(np.int16))
     common = {"avatar": tiny_avatar.path, "audio": sound, "size": 64, "json": True}

@@ -54,10 +54,8 @@ class Talking(Pictures):
         trained_on = prior.about.get("head", {})
         if trained_on.get("hash") != avatar.head.content_hash:
             theirs, ours = trained_on.get("name"), avatar.head.name
-            note(
-                f"{self.prior.name} was trained on another head model ({theirs}) than the avatar's ({ours}): its actions"
-            )
-            note("are played as they are, and may open or close the lips too far")
+            note(f"{self.prior.name} was trained on another head model ({theirs}) than the avatar's ({ours}):")
+            note("its actions are played as they are, and may open or close the lips too far")
         rung = "stream" if self.stream else self.rung or ("flow" if prior.weights else "l0")
         return drive(prior, samples, seed=self.seed, fps=fps, neutral=neutral, rung=rung)
 
