@@ -14,7 +14,7 @@ from avatar.motion.phones import Phone, articulation
 from avatar.motion.visemes import CUE_FPS, RATE, SEALED, articulated, hear, shapes
 from avatar.tracks import JOINTS, N_EXPRESSIONS, Motion
 
-_EFFORT = (0.6, 1.1)
+_EFFORT = (0.5, 0.9)
 """How far the mouth goes towards the shapes of known phones, in the softest and the loudest speech."""
 _SHORTEST_CLOSURE_SECONDS = 0.06
 """Labels and synthesisers give p, b and m as little as 20 ms; lips are slower."""
