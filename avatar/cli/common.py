@@ -129,9 +129,19 @@ def parse_background(text: str) -> str | tuple[float, float, float]:
 
 
 def resolve_motion(avatar, motion: str, max_seconds: float | None):
-    """A motion by name, in the avatar's driving space, and the sound that belongs to it.
+    """A motion by name, cut and prepared for the avatar, and the sound that belongs to it.
 
     A foreign motion is cut only after it was retargeted: its mean is that of the whole, however little is shown.
+    """
+    source, audio = source_motion(avatar, motion)
+    return prepare(avatar, cut(source, max_seconds), audio), audio
+
+
+def source_motion(avatar, motion: str):
+    """A motion by name, in the avatar's terms, and the sound that belongs to it.
+
+    Raises:
+        BadInput: nothing of that name is a motion.
     """
     from avatar.model import load
     from avatar.motion.motion_io import load_motion
@@ -152,8 +162,7 @@ def resolve_motion(avatar, motion: str, max_seconds: float | None):
         raise BadInput(
             f"no motion {motion!r}", expected="own, a capture folder, an avatar folder or a motion file (.npz, .csv)"
         )
-    source = source if motion == "own" else avatar.driving.retarget(source)
-    return prepare(avatar, cut(source, max_seconds), audio), audio
+    return source if motion == "own" else avatar.driving.retarget(source), audio
 
 
 def prepare(avatar, motion, audio: Path | None):

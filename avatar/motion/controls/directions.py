@@ -8,17 +8,17 @@ from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
 from avatar.errors import BadInput
 from avatar.motion.blinks import smoothstep
 from avatar.motion.controls.blending import add_actions, of_mood
+from avatar.motion.controls.drivers import crossfade
 from avatar.motion.controls.emotion_table import EMOTIONS
 from avatar.motion.controls.gaze import AHEAD, EYE_HIGH, EYE_LOW, eye_angles, look_at, with_eyes
 from avatar.motion.controls.gestures import GESTURES, Gesture
-from avatar.motion.controls.pose import ORDER, angles, places, turned, with_pose
+from avatar.motion.controls.options import Point
+from avatar.motion.controls.pose import turned
 from avatar.motion.controls.rest import Rest
-from avatar.motion.groups import GROUPS
 from avatar.motion.visemes import target_vector
 from avatar.tracks import Motion
 
@@ -80,7 +80,7 @@ def apply_directions(
     motion: Motion,
     directions: Sequence[Direction],
     rest: Rest | None = None,
-    listener: tuple[float, float, float] = AHEAD,
+    listener: Point = AHEAD,
 ) -> Motion:
     """Act directions on top of a motion.
 
@@ -104,8 +104,9 @@ def apply_directions(
                 expected=f"0 to {seconds[-1]:.4g} seconds",
                 got=f"{direction.start_seconds:g}",
             )
-    for name in dict.fromkeys(d.name for d in directions if d.gesture.holds):
-        motion = _held(motion, rest, seconds, [d for d in directions if d.name == name])
+    for direction in directions:
+        if direction.gesture.holds:
+            motion = _held(motion, seconds, direction)
     motion = _moved(motion, rest, seconds, directions)
     motion = _faced(motion, rest, seconds, directions)
     looks = [d for d in directions if d.gesture.at_me]
@@ -186,18 +187,7 @@ def _faced(motion: Motion, rest: Rest, seconds: np.ndarray, directions: Sequence
     return add_actions(motion, rest, face) if face.any() else motion
 
 
-def _held(motion: Motion, rest: Rest, seconds: np.ndarray, directions: Sequence[Direction]) -> Motion:
-    """Head, gaze and brows as they were when each direction began."""
-    for direction in directions:
-        first = int(np.searchsorted(seconds, direction.start_seconds))
-        share = course(direction, seconds).clip(0, 1)[:, None]
-        turn, place = angles(motion, rest), places(motion, rest)
-        pose = Rotation.from_euler(ORDER, turn + share * (turn[first] - turn), degrees=True)
-        where = share[:, 0] > 0
-        moved = with_pose(motion, rest, pose, share * (place[first] - place), where=where, about_pivot=False)
-        expression = motion.expression.copy()
-        for column in (*GROUPS["upper"], *GROUPS["gaze"]):
-            still = expression[:, column] + share[:, 0] * (expression[first, column] - expression[:, column])
-            expression[where, column] = still[where]
-        motion = replace(moved, expression=expression)
-    return motion
+def _held(motion: Motion, seconds: np.ndarray, direction: Direction) -> Motion:
+    """Head, gaze and brows as they were when a direction began."""
+    first = motion[np.full(len(motion), np.searchsorted(seconds, direction.start_seconds))]
+    return crossfade(motion, first, ("head", "gaze", "upper"), course(direction, seconds).clip(0, 1))

@@ -28,6 +28,16 @@ class Emotion:
     intensity: float = 0.6
     """0 to 1."""
 
+    def check(self, takes: Takes | None = None) -> None:
+        """Refuse what can't be meant.
+
+        Raises:
+            BadInput: an unknown label, or an intensity outside 0 to 1.
+        """
+        emotion_vector(self.label, takes)
+        if not 0 <= self.intensity <= 1:
+            raise BadInput("--intensity is out of range", expected="0 to 1", got=f"{self.intensity:g}")
+
 
 def emotion_vector(label: str, takes: Takes | None = None) -> Float[np.ndarray, "52"]:
     """What a mood adds to the face at full strength: the person's own take if there is one, else the built-in one.
@@ -52,8 +62,7 @@ def apply_emotion(motion: Motion, emotion: Emotion, rest: Rest | None = None, ta
     Raises:
         BadInput: an unknown label, or an intensity outside 0 to 1.
     """
-    if not 0 <= emotion.intensity <= 1:
-        raise BadInput("--intensity is out of range", expected="0 to 1", got=f"{emotion.intensity:g}")
+    emotion.check(takes)
     rest = rest or Rest.of(motion)
     added = np.repeat(emotion.intensity * emotion_vector(emotion.label, takes)[None], len(motion), 0)
     return add_actions(motion, rest, of_mood(motion, rest, added))

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX, GAZE_DEGREES
+from avatar.motion.controls.options import Point
 from avatar.motion.controls.pose import ORDER, angles, places, turned, turns
 from avatar.motion.controls.rest import Rest
 from avatar.tracks import JOINTS, Motion
@@ -24,7 +25,7 @@ HEAD_LIMIT = np.array([55.0, 35.0])
 _COMFORT_LOW, _COMFORT_HIGH = np.array([-20.0, -20.0]), np.array([20.0, 15.0])
 """Beyond this the head takes over from the eyes."""
 _NEAREST_METRES = 0.08
-AHEAD = (0.0, 0.03, 10.0)
+AHEAD: Point = (0.0, 0.03, 10.0)
 """Whoever is talked to, in the rest frame, if nothing better is known: straight ahead, far enough for parallel eyes."""
 
 _SIDES = {"Left": ("Out", "In"), "Right": ("In", "Out")}

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from avatar.motion.face_geometry import FaceGeometry
+from avatar.motion.controls.options import Point
 from avatar.motion.visemes import target_vector
-from avatar.tracks import Motion
+from avatar.tracks import JOINTS, Motion
 
 _OPENING_MM = {
     "cheekPuff": -1.1, "jawForward": 1.4, "jawOpen": 33.1, "mouthClose": -33.4, "mouthFunnel": 14.4, "mouthLeft": -0.8,
@@ -58,14 +58,31 @@ class Rest:
         )
         return replace(rest, **known)
 
-    def with_geometry(self, geometry: FaceGeometry) -> Rest:
-        """The same with the lips of one person's head."""
-        basis = np.asarray(geometry.aperture_basis, np.float64)
-        return replace(self, aperture_rest=geometry.aperture_rest, aperture_basis=basis)
+    @staticmethod
+    def of_avatar(avatar) -> Rest:
+        """The person of an avatar (`avatar.load`); its world is that of the capture's camera."""
+        from avatar.motion.face_geometry import FaceGeometry
+
+        geometry = FaceGeometry.of(avatar.head, np.asarray(avatar.neutral))
+        joints = avatar.head.joint_positions(avatar.neutral).numpy().astype(np.float64)
+        return Rest(
+            expression=avatar.driving.rest_expression.numpy().astype(np.float64),
+            rotation=avatar.driving.mean_rotation.numpy().astype(np.float64),
+            translation=avatar.driving.mean_translation.numpy().astype(np.float64),
+            aperture_rest=geometry.aperture_rest,
+            aperture_basis=np.asarray(geometry.aperture_basis, np.float64),
+            eyes=joints[[JOINTS.index("left_eye"), JOINTS.index("right_eye")]],
+            pivot=joints[JOINTS.index("neck")],
+        )
 
     def aperture(self, expression: Float[np.ndarray, "*t 52"]) -> Float[np.ndarray, "*t"]:
         """Height between the middles of the inner lips, metres; below 0 where they press into each other."""
         return self.aperture_rest + expression @ self.aperture_basis
+
+    def camera_at(self, T_camera_world: Float[np.ndarray, "4 4"]) -> Point:
+        """Where a camera is, in the rest frame, metres."""
+        x, y, z = self.from_world(-T_camera_world[:3, :3].T @ T_camera_world[:3, 3])
+        return float(x), float(y), float(z)
 
     def from_world(self, point: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
         """A point of the world in the rest frame, metres."""
