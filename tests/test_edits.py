@@ -83,8 +83,9 @@ def test_a_yaw_curve_of_keyframes_is_reproduced():
 
 @pytest.mark.parametrize(
     "values",
-    [{"head.yaw": 12.0, "head.pitch": -5.0, "head.roll": 4.0}, {"head.left": 0.02, "head.up": -0.01, "head.forward": 0.1},
-     {"gaze.left": -14.0, "gaze.up": 6.0}, {"jawOpen": 0.55, "browInnerUp": 0.9, "eyeBlinkLeft": 1.0}],
+    [{"head.yaw": 12.0, "head.pitch": -5.0, "head.roll": 4.0},
+     {"head.left": 0.02, "head.up": -0.01, "head.forward": 0.1}, {"gaze.left": -14.0, "gaze.up": 6.0},
+     {"jawOpen": 0.55, "browInnerUp": 0.9, "eyeBlinkLeft": 1.0}],
 )  # fmt: skip
 def test_keyframes_are_met_and_touch_their_neighbourhood_alone(values):
     motion = chatter(6.0)

@@ -31,9 +31,9 @@ class Acting:
     is spoken, own the avatar's own track. Give it once per group."""
     edits: Path | None = None
     """Offsets, locks and keyframes (.edits.json) to lay over the motion."""
-    dials: Annotated[Dials, tyro.conf.arg(prefix_name=False)] = field(default_factory=Dials)
+    dials: tyro.conf.OmitArgPrefixes[Dials] = field(default_factory=Dials)
 
-    def check(self) -> None:
+    def check_acting(self) -> None:
         """Refuse what can't be meant before any work.
 
         Raises:

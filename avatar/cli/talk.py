@@ -12,6 +12,7 @@ from typing import Literal
 
 import tyro
 
+from avatar.cli.acting import Acting
 from avatar.cli.common import Pictures, cut, prepare
 from avatar.errors import BadInput
 from avatar.progress import note
@@ -21,7 +22,7 @@ _BEYOND_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Talking(Pictures):
+class Talking(Acting, Pictures):
     """Options of commands that turn speech into a clip."""
 
     seed: int = 0
@@ -35,6 +36,7 @@ class Talking(Pictures):
 
     def start(self) -> None:
         super().start()
+        self.check_acting()
         if self.prior is None and (self.rung or self.stream):
             raise BadInput("--rung and --stream belong to a prior", fix="give one with --prior")
         if self.stream and self.rung == "l0":
@@ -74,7 +76,8 @@ class Talking(Pictures):
         samples = load_audio(audio)
         check_phones(phones, len(samples) / 16_000)
         spoken = self.motion(avatar, samples, phones)
-        motion = cut(avatar.driving.retarget(spoken, expression_is_relative=False), self.max_seconds)
+        own = avatar.driving.retarget(spoken, expression_is_relative=False)
+        motion = cut(self.act(avatar, own, self.seed), self.max_seconds)
         prepared = prepare(avatar, motion, audio)
         support = prepared.support.summary()
         source = source if self.prior is None else f"{source}, moved by {self.driver}"
@@ -94,6 +97,7 @@ class Drive(Talking):
     Example: visavis drive me.avatar --audio speech.wav -o talk.mp4
     Example: visavis drive me.avatar --audio speech.wav --prior me.prior -o talk.mp4
     Example: visavis drive me.avatar --audio speech.wav --phones speech.TextGrid -o talk.mp4
+    Example: visavis drive me.avatar --audio speech.wav --direct "0.5 nod; 2-4 smile" --composed -o talk.mp4
     """
 
     audio: Path = field(kw_only=True)

@@ -150,7 +150,8 @@ def bend(
             knots += [(at, 0.0) for at in (end, start) if at < np.inf]
     at, height = np.array(knots).T
     slopes = np.where(height == 0, 0.0, np.gradient(height, at))
-    return CubicHermiteSpline(at, height, slopes)(seconds.clip(at[0], at[-1]))
+    track = CubicHermiteSpline(at, height, slopes)(seconds)
+    return np.where((seconds > at[0]) & (seconds < at[-1]), track, 0.0)
 
 
 def _within(seconds: np.ndarray, moment: float, what: str) -> None:
