@@ -73,6 +73,7 @@ def test_lips_move_as_the_gain_says_and_stay_closed(gain):
         before, after = REST.aperture(motion.expression), REST.aperture(out.expression)
         sealed = closed(before, motion.fps) > 0.999
         assert sealed.sum() > 30 and (after - before)[sealed].max() < 5e-5
+        assert (after - before)[sealed].min() > -1e-3
         jaw = ARKIT_INDEX["jawOpen"]
         widest = before > 0.012
         told = (resting + gain * (motion.expression[widest, jaw] - resting)).clip(0, 1)

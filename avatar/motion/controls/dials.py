@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from avatar.motion.controls.closures import keep_closures
+from avatar.motion.controls.closures import closed, keep_closures
 from avatar.motion.controls.gaze import AHEAD, EYE_HIGH, EYE_LOW, eye_angles, look_at, with_eyes
 from avatar.motion.controls.lids import with_blink_rate
 from avatar.motion.controls.options import Dials, Point
 from avatar.motion.controls.pose import angles, places, turns, with_pose
 from avatar.motion.controls.rest import Rest
 from avatar.motion.groups import GROUPS
+from avatar.motion.visemes import SEALED, target_vector
 from avatar.tracks import JOINTS, Motion
 
 _STRAIN_DEGREES = 12.0
@@ -96,7 +97,12 @@ def _scaled(motion: Motion, rest: Rest, group: str, gain: float) -> np.ndarray:
 
 
 def _scale_mouth(motion: Motion, rest: Rest, gain: float) -> Motion:
-    expression = keep_closures(motion.expression, _scaled(motion, rest, "lips", gain), rest, motion.fps)
+    before, expression = motion.expression, _scaled(motion, rest, "lips", gain)
+    # What presses the lips together is not scaled while they are: they would sink into each other.
+    pressing = np.flatnonzero(target_vector(SEALED))
+    share = closed(rest.aperture(before), motion.fps)[:, None].astype(np.float32)
+    expression[:, pressing] += share * (before - expression)[:, pressing]
+    expression = keep_closures(before, expression, rest, motion.fps)
     joints = motion.joints.copy()
     joints[:, JOINTS.index("jaw")] *= gain
     return replace(motion, expression=expression, joints=joints)
