@@ -15,7 +15,7 @@ from make_capture import small_capture, speaking_capture
 from scipy.io import wavfile
 
 from avatar.cli import execute
-from avatar.cli.prior import TrainPrior
+from avatar.cli.prior import EvalMotion, TrainPrior
 from avatar.cli.talk import Drive
 from avatar.motion.prior import config as prior_config
 from avatar.motion.prior.checkpoint import Prior
@@ -30,7 +30,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return speaking_capture(tmp_path_factory.mktemp("captures") / "me.capture", 16)
 
 
-def result(command: TrainPrior | Drive, capsys: pytest.CaptureFixture) -> tuple[int, dict]:
+def result(command: TrainPrior | EvalMotion | Drive, capsys: pytest.CaptureFixture) -> tuple[int, dict]:
     code = execute(command)
     return code, json.loads(capsys.readouterr().out)
 
@@ -123,6 +123,20 @@ def test_a_network_is_trained_and_drives(
     assert CaptureFolder.load(spoken).content_hash in after.about["sources"]
     for rung in ("flow", "l0", "stream"):
         assert len(drive(after, samples, seed=0, rung=rung)) == 100
+
+
+def test_the_rungs_are_scored_on_what_was_held_out(spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    prior = tmp_path / "me.prior"
+    assert execute(TrainPrior(captures=(spoken,), output=prior, preset="l0")) == 0
+    capsys.readouterr()
+    code, said = result(EvalMotion(prior=prior, captures=(spoken,), json=True), capsys)
+    rows = {row["name"]: row for row in said["rows"]}
+    assert code == 0 and set(rows) == {"truth", "mean_pose", "shuffled_audio", "rules", "l0"}
+    assert rows["truth"]["lip_vertex_error_mm"] == 0 < rows["l0"]["lip_vertex_error_mm"]
+    assert rows["l0"]["lip_vertex_error_mm"] < rows["rules"]["lip_vertex_error_mm"]
+    assert "silence_zeros_motion" in rows["l0"] and (tmp_path / "me.html").is_file()
+    code, said = result(EvalMotion(prior=prior, captures=(spoken,), json=True), capsys)
+    assert code == 2 and "--overwrite" in said["error"]
 
 
 def test_an_avatar_talks_by_a_prior(spoken: Path, tiny_avatar, tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -18,16 +18,16 @@ from avatar.cli.demo import Demo
 from avatar.cli.features import Features
 from avatar.cli.head import Head
 from avatar.cli.inspect import Bench, Doctor, Info
-from avatar.cli.prior import TrainPrior
+from avatar.cli.prior import EvalMotion, TrainPrior
 from avatar.cli.show import Export, Render, View
 from avatar.cli.talk import Drive, Say
 from avatar.errors import VisavisError
 
 COMMANDS = {
     "doctor": Doctor, "demo": Demo, "check": Check, "preprocess": Preprocess, "fit": Fit, "eval": Eval,
-    "train-prior": TrainPrior, "render": Render, "drive": Drive, "say": Say, "view": View, "export": Export,
-    "convert": Convert,
-    "features": Features, "info": Info, "head": Head, "bench": Bench, "studio": Studio,
+    "render": Render, "drive": Drive, "say": Say, "view": View, "export": Export, "convert": Convert,
+    "features": Features, "train-prior": TrainPrior, "eval-motion": EvalMotion, "info": Info, "head": Head,
+    "bench": Bench, "studio": Studio,
 }  # fmt: skip
 
 BUG = 1

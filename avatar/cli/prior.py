@@ -1,4 +1,4 @@
-"""Commands about motion priors: train-prior."""
+"""Commands about motion priors: train-prior, eval-motion."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import tyro
 
-from avatar.cli.common import Computing, Output
+from avatar.cli.common import Computing, Input, Output
 from avatar.errors import BadInput
 from avatar.motion.prior.config import Preset
+from avatar.progress import note
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,43 @@ class TrainPrior(Computing):
             raise BadInput(f"{self.output} exists", fix="add --overwrite to replace it, or choose another -o/--output")
         config = preset_named(self.preset, self.seed)
         return train_prior(captures_in(self.captures), self.output, config, start=self.personalise)
+
+
+@dataclass(frozen=True)
+class EvalMotion(Computing):
+    """Score a motion prior on the held-out end of captures: truth, rules, L0 and flow network beside each other.
+
+    Example: visavis eval-motion me.prior me.capture
+    """
+
+    prior: Input = field(kw_only=True)
+    captures: tyro.conf.Positional[tuple[Path, ...]] = field(kw_only=True)
+    """Captures, or folders full of them; those of the training, whose last 15 % it never saw."""
+    output: Output | None = None
+    """Page with all scores and curves; beside the prior if not given."""
+    overwrite: bool = False
+    """Replace an older page."""
+    seed: int = 0
+    """Chooses what is drawn."""
+
+    def run(self) -> dict:
+        from avatar.evaluation.motion.ladder import evaluate
+        from avatar.motion.prior.checkpoint import Prior
+        from avatar.motion.prior.data import split_take
+        from avatar.motion.prior.make import geometry_of
+        from avatar.motion.takes import Take
+
+        page = self.output or self.prior.with_suffix(".html")
+        if page.exists() and not self.overwrite:
+            raise BadInput(f"{page} exists", fix="add --overwrite to replace it, or choose another -o/--output")
+        prior, captures = Prior.load(self.prior), captures_in(self.captures)
+        if unseen := [c.path.name for c in captures if c.content_hash not in prior.about.get("sources", ())]:
+            note(f"{', '.join(unseen)}: not of this prior's training; a style of its own is no mistake")
+        parts = [split_take(Take.of_capture(capture)) for capture in captures]
+        training, truth = zip(*parts, strict=True)
+        card = evaluate(prior, truth, training, geometry_of(captures), seed=self.seed)
+        card.write_page(page, self.prior.name)
+        return card.as_dict() | {"page": str(page)}
 
 
 def captures_in(paths: tuple[Path, ...]) -> list:

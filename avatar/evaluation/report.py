@@ -119,7 +119,7 @@ def curves_svg(evaluation: Evaluation) -> str:
     bottom.set_ylabel("mouth aperture / eye distance")
     bottom.set_xlabel("frame")
     bottom.legend(fontsize=7)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def fit_curve_svg(info: dict) -> str:
@@ -136,10 +136,10 @@ def fit_curve_svg(info: dict) -> str:
         axes.legend(fontsize=7, loc="lower right")
     axes.set_xlabel("seconds of optimisation")
     axes.set_ylabel("validation PSNR, dB")
-    return _svg(figure)
+    return svg_of(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
     """A drawing inside the page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")

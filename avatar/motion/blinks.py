@@ -57,17 +57,37 @@ def paced_blinks(
     return track
 
 
-def gaze_track(seconds: Float[np.ndarray, " t"], seed: int) -> Float[np.ndarray, "t 2"]:
-    """Direction of looking (to the subject's left, up), degrees from straight ahead: fixations joined by saccades."""
+def gaze_track(
+    seconds: Float[np.ndarray, " t"],
+    seed: int,
+    reach_degrees: tuple[float, float] = (3.0, 1.8),
+    fixation_seconds: float = 1.25,
+) -> Float[np.ndarray, "t 2"]:
+    """Direction of looking (to the subject's left, up), degrees from straight ahead: fixations joined by saccades.
+
+    Args:
+        seconds: rising times.
+        reach_degrees: deviation of where one looks, aside and up.
+        fixation_seconds: mean length of a fixation, .25 s at the least.
+    """
     rng = np.random.default_rng([seed, 2])
     track, start, now = np.zeros((len(seconds), 2)), 0.0, np.zeros(2)
     while start < seconds[-1]:
         # Every other fixation returns to the listener.
-        target = np.zeros(2) if now.any() else rng.normal(0, (3.0, 1.8)).clip(-6, 6)
-        share = smoothstep((seconds - start) / _SACCADE_SECONDS)[:, None]
-        track = (1 - share) * track + share * target
-        now, start = target, start + 0.25 + float(rng.gamma(2.0, 0.5))
+        target = np.zeros(2) if now.any() else rng.normal(0, reach_degrees).clip(*_farthest(reach_degrees))
+        if start + _SACCADE_SECONDS < seconds[0]:  # a live track asks for its latest moments alone
+            track = np.broadcast_to(target, track.shape)
+        else:
+            share = smoothstep((seconds - start) / _SACCADE_SECONDS)[:, None]
+            track = (1 - share) * track + share * target
+        now, start = target, start + 0.25 + float(rng.gamma(2.0, max(fixation_seconds - 0.25, 0.05) / 2))
     return track
+
+
+def _farthest(reach_degrees: tuple[float, float]) -> tuple[float, float]:
+    """Nobody looks aside further than twice as far as usual for long."""
+    most = 2 * max(reach_degrees)
+    return -most, most
 
 
 def head_track(seconds: Float[np.ndarray, " t"], seed: int, limit_degrees: float = 4.0) -> Float[np.ndarray, "t 3"]:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from avatar.errors import BadInput, FormatMismatch
 from avatar.files import read_arrays, write_safetensors
+from avatar.motion.eyes import EyeHabits
 from avatar.motion.hearing import BANDS, WIDTH, Level
 from avatar.motion.prior.forward import Forward, Weights
 from avatar.motion.prior.matching import Matching
@@ -32,6 +33,7 @@ class Prior:
     style_deviation: Float[np.ndarray, " s"]
     style: Float[np.ndarray, " s"]
     """The training's own style, whitened."""
+    eyes: EyeHabits
     matching: Matching
     """The L0 rung."""
     weights: Weights | None = None
@@ -60,7 +62,7 @@ class Prior:
         """
         import torch
 
-        arrays = self.space.arrays() | self.matching.arrays()
+        arrays = self.space.arrays() | self.eyes.arrays() | self.matching.arrays()
         arrays |= {f"network.{name}": array for name, array in (self.weights or {}).items()}
         arrays |= {"level.mel": self.level.mel, "level.log_f0": np.array([self.level.log_f0])}
         arrays |= {"style.mean": self.style_mean, "style.deviation": self.style_deviation, "style.own": self.style}
@@ -100,6 +102,7 @@ class Prior:
             style_mean=arrays["style.mean"],
             style_deviation=arrays["style.deviation"],
             style=arrays["style.own"],
+            eyes=EyeHabits.from_arrays(arrays),
             matching=Matching.from_arrays(arrays),
             weights=weights or None,
             about=about,

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from avatar.errors import BadInput
 from avatar.motion.audio import RATE
+from avatar.motion.eyes import EyeHabits
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.hearing import level_of
 from avatar.motion.prior.batches import TEMPI, Track, Windows, track_of
@@ -66,11 +67,13 @@ def material_of(takes: Sequence[Take], geometry: FaceGeometry, space: MotionSpac
     plain = [t for t, (_, tempo) in zip(tracks, jobs, strict=True) if tempo == 1]
     matching = Matching.of([t.x.numpy() for t in plain], [t.sound.numpy() for t in plain], space)
     own = torch.cat([t.styles for t in plain]).mean(0)
+    eyes = EyeHabits.of([take.motion[take.confidence > 0] for take in takes])
     prior = Prior(
-        space, level, scale[0].numpy(), scale[1].numpy(), ((own - scale[0]) / scale[1]).numpy(), matching,
+        space, level, scale[0].numpy(), scale[1].numpy(), ((own - scale[0]) / scale[1]).numpy(), eyes, matching,
         about={"seconds": round(seconds, 1), "speakers": sorted({take.speaker for take in takes})},
     )  # fmt: skip
-    return Material(prior, Windows(tracks, space, scale), Metric.of(space, geometry), seconds)
+    metric = Metric.of(space, geometry, [track.x for track in plain])
+    return Material(prior, Windows(tracks, space, scale), metric, seconds)
 
 
 def split_take(take: Take) -> tuple[Take, Take]:

@@ -92,6 +92,8 @@ def drive(
         known = Known.nothing(frames, space.size)
         x = synthesise(prior.network(), space, given, known, seed=seed, sampling=sampling or Sampling())
     motion = space.decode(space.guarded(x), np.arange(frames) / FPS, neutral)
+    if rung != "l0":  # which has the person's own moments, eyes and all
+        motion = prior.eyes.onto(motion, seed, space.rest_expression if neutral is None else neutral)
     if fps == FPS:
         return motion
     return resampled(motion, np.arange(max(1, round(len(samples) / 16_000 * fps))) / fps)

@@ -6,16 +6,18 @@ the motion space are whitened, so that squares weighted by `MotionSpace.importan
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.prior.batches import Batch
 from avatar.motion.prior.network import Conditions, Flow, PriorNetwork
 from avatar.motion.prior.patterns import Pattern
+from avatar.motion.space import MotionSpace
 
 LEAST_LEFT = 0.1
 """Of the way: velocities are differences over what is left of it."""
@@ -24,7 +26,8 @@ MOST_GUIDANCE = 3.0
 _MOST_WEIGHT = 4.0
 _CLOSURE_METRES = 0.003
 """Lips less open than that count e times as much as wide open ones."""
-_CLOSURE, _VELOCITY = 1.0, 1.0
+_CLOSURE, _VELOCITY = 1.0, 0.5
+_LEAST_SPEED = 0.1
 _IMPORTANCE_FLOOR = 0.3
 
 
@@ -33,6 +36,9 @@ class Metric:
     """What counts how much in a motion space."""
 
     weights: Float[Tensor, " d"]
+    speed_weights: Float[Tensor, " d"]
+    """Of errors in the change from frame to frame, in units of how fast each number usually changes: a head that sways
+    slowly must not tremble."""
     group: Int[Tensor, " d"]
     """Index of each number's group."""
     aperture: Float[Tensor, " d"]
@@ -40,16 +46,17 @@ class Metric:
     aperture_mean: float
 
     @staticmethod
-    def of(space, geometry) -> Metric:
-        """Of a `MotionSpace` and a `FaceGeometry`."""
+    def of(space: MotionSpace, geometry: FaceGeometry, tracks: Sequence[Float[Tensor, "t d"]]) -> Metric:
+        """Of a space, a face and the training's motion."""
         lips = space.slices["lips"]
         aperture = torch.zeros(space.size)
         slope = space.lips_basis @ geometry.aperture_basis
         aperture[lips] = torch.from_numpy(slope * space.deviation[lips]).float()
         mean = geometry.aperture(space.rest_expression[None])[0] + space.mean[lips] @ slope
         group = torch.cat([torch.full((s.stop - s.start,), k) for k, s in enumerate(space.slices.values())])
-        weights = torch.from_numpy(space.importance()).float()
-        return Metric(weights.clamp(min=_IMPORTANCE_FLOOR), group, aperture, float(mean))
+        weights = torch.from_numpy(space.importance()).float().clamp(min=_IMPORTANCE_FLOOR)
+        speeds = torch.cat([x.diff(dim=0) for x in tracks]).square().mean(0)
+        return Metric(weights, weights / (speeds + _LEAST_SPEED**2), group, aperture, float(mean))
 
 
 def noisy(batch: Batch, pattern: Pattern, group: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -81,8 +88,8 @@ def distance(
     open_way = (levels < 1).float() * metric.weights * confidence[..., None]
     error = clean - target
     places = (open_way * weight * error**2).sum() / open_way.sum().clamp(min=1)
-    both = open_way[:, 1:] * confidence[:, :-1, None]
-    speeds = (both * (error[:, 1:] - error[:, :-1]) ** 2).sum() / both.sum().clamp(min=1)
+    both = (open_way / metric.weights)[:, 1:] * confidence[:, :-1, None]
+    speeds = (both * metric.speed_weights * error.diff(dim=1) ** 2).sum() / (both * metric.weights).sum().clamp(min=1)
     opening = target @ metric.aperture + metric.aperture_mean
     lips = metric.aperture != 0
     asked = confidence * heard * (levels[..., lips][..., 0] < 1)

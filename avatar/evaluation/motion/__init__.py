@@ -1,0 +1,1 @@
+"""Measuring motion against motion: a driver's takes beside the truth's, without any trained yardstick."""
