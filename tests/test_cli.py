@@ -201,3 +201,13 @@ def test_another_persons_motion_drives_the_avatar(visavis, tiny_avatar, tmp_path
     assert np.array_equal(beginning.motion.quats_wxyz, whole.motion.quats_wxyz[:5])
     done = visavis("render", tiny_avatar.path, "--motion", "nobody", "-o", tmp_path / "x.mp4")
     assert done.returncode == 2 and "motion file" in done.stderr
+
+
+def test_every_bench_is_there():
+    from typing import get_args, get_type_hints
+
+    from avatar.cli.inspect import Bench
+
+    names = get_args(get_args(get_type_hints(Bench, include_extras=True)["what"])[0])
+    assert {"kernels", "cross", "prior"} <= set(names)
+    assert all(callable(getattr(Bench, f"_{name}")) for name in names)

@@ -10,6 +10,7 @@ import tyro
 
 from avatar.cli.common import Common, Input, check_pixels, parse_numbers
 from avatar.errors import BadInput
+from avatar.motion.prior.config import Preset
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,17 @@ class Doctor(Common):
 @dataclass(frozen=True)
 class Bench(Common):
     """Measure this machine (kernels; each row with its rival's ratio from the same run), the tracker (studio), all
-    designs of what moves the Gaussians, fitted to the same clips (fields), or every avatar driven by everybody's
-    motion (cross).
+    designs of what moves the Gaussians, fitted to the same clips (fields), every avatar driven by everybody's motion
+    (cross), or motion priors on synthetic speakers (prior).
 
     Example: visavis bench kernels
     Example: visavis bench fields --subjects speaking --fields visavis,linear --minutes 1 --keep out/fields
     Example: visavis bench cross --subjects pexels,speaking --minutes 1 --keep out/cross
     Example: visavis bench studio --seeds 0,1,2 --seconds 8
+    Example: visavis bench prior --seeds 5,6 --seconds 150 --preset quick --keep out/priors
     """
 
-    what: tyro.conf.Positional[Literal["kernels", "studio", "fields", "cross"]] = "kernels"
+    what: tyro.conf.Positional[Literal["kernels", "studio", "fields", "cross", "prior"]] = "kernels"
 
     case: tuple[str, ...] = ()
     """Only these cases, by name."""
@@ -64,10 +66,13 @@ class Bench(Common):
     """Time a few cases beside a process that keeps one processor busy: more threads must not be slower then."""
 
     seeds: str = "1000,1001,1002,1003,1004,1005,1006,1007,1008,1009"
-    """Synthetic subjects of `studio`; develop on seeds below 100 only."""
+    """Synthetic subjects of `studio`, speakers of `prior`; develop on seeds below 100 only."""
 
     seconds: float = 8.0
-    """Length of their clips, and of those of `fields`."""
+    """Length of their clips, of those of `fields`, and of what priors are trained on."""
+
+    preset: Preset = "quick"
+    """How priors are trained, see `visavis train-prior --help`."""
 
     keep: Path | None = None
     """Folder in which recordings stay for the next run; of `fields` and `cross` also captures, avatars and
@@ -86,9 +91,13 @@ class Bench(Common):
     """Resolution that they fit, pixels; they are compared at 256."""
 
     def run(self) -> dict:
-        return {"kernels": self._kernels, "studio": self._studio, "fields": self._fields, "cross": self._cross}[
-            self.what
-        ]()
+        return getattr(self, f"_{self.what}")()
+
+    def _prior(self) -> dict:
+        from avatar.motion.prior.config import preset_named
+        from preprocess.studio.prior_bench import run
+
+        return run(self._seeds(), preset_named(self.preset, 0), seconds=self.seconds, keep=self.keep)
 
     def _cross(self) -> dict:
         from preprocess.studio.cross_bench import run
@@ -113,10 +122,13 @@ class Bench(Common):
     def _studio(self) -> dict:
         from preprocess.studio.bench import run
 
+        return run(self._seeds(), self.seconds, keep=self.keep)
+
+    def _seeds(self) -> list[int]:
         seeds = parse_numbers("--seeds", self.seeds)
         if not seeds or any(seed != int(seed) for seed in seeds):
             raise BadInput("--seeds is no list of whole numbers", expected="--seeds 0,1,2", got=self.seeds)
-        return run([int(seed) for seed in seeds], self.seconds, keep=self.keep)
+        return [int(seed) for seed in seeds]
 
     def _kernels(self) -> dict:
         import os

@@ -104,7 +104,7 @@ class EyeHabits:
 
 
 def head_degrees(motion: Motion) -> Float[np.ndarray, "t 3"]:
-    """Yaw to the subject's left, pitch down, roll to the left shoulder."""
+    """Yaw to the subject's left, pitch down, roll to the right shoulder."""
     return Rotation.from_quat(motion.quats_wxyz, scalar_first=True).as_euler("YXZ", degrees=True)
 
 

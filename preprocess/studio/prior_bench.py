@@ -7,64 +7,55 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from avatar.errors import BadInput
 from avatar.evaluation.motion.ladder import evaluate
 from avatar.head import load_head
 from avatar.info import machine
 from avatar.memory import peak_rss_mb
 from avatar.motion.face_geometry import FaceGeometry
+from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.config import TrainConfig
 from avatar.motion.prior.data import material_of
 from avatar.motion.prior.drive import drive
 from avatar.motion.prior.training import train
+from avatar.motion.takes import Take
 from preprocess.studio.speakers import recital
 
 TRAINING_TEXT, HELD_OUT_TEXT = 100, 200
 """Seeds of what speakers say."""
-_TIMED_SECONDS = 60.0
+_HELD_OUT_SECONDS = 60.0
 
 
-def run(
-    speakers: Sequence[int], config: TrainConfig, *, seconds: float, held_out_seconds: float, keep: Path | None
-) -> dict[str, Any]:
+def run(speakers: Sequence[int], config: TrainConfig, *, seconds: float, keep: Path | None = None) -> dict[str, Any]:
     """Train a prior for each speaker and score every rung on other words of his.
 
     Rows are those of the card (`avatar.evaluation.motion`), one per speaker and driver, with the training's time and,
     for the flow network, its real-time factor on one core.
 
     Args:
+        seconds: of speech that each is trained on; he is measured on 60 s.
         keep: where priors and pages stay.
-
-    Raises:
-        BadInput: no speaker.
     """
-    if not speakers:
-        raise BadInput("no speaker was named", expected="--speakers 5,6,7")
     geometry, rows = FaceGeometry.of(load_head()), list[dict[str, Any]]()
-    folder = keep or Path(".")
     for speaker in speakers:
         training = recital(speaker, seconds, text_seed=TRAINING_TEXT)
-        truth = recital(speaker, held_out_seconds, text_seed=HELD_OUT_TEXT)
+        truth = recital(speaker, _HELD_OUT_SECONDS, text_seed=HELD_OUT_TEXT)
         began = time.monotonic()
         material = material_of([training], geometry)
-        prior = train(material, config, folder / f".speaker_{speaker}.partial", f"speaker {speaker}")
+        prior = train(material, config)
         spent = round(time.monotonic() - began, 1)
         card = evaluate(prior, [truth], [training], geometry)
         if keep:
             prior.save(keep / f"speaker_{speaker}.prior")
             card.write_page(keep / f"speaker_{speaker}.html", f"studio speaker {speaker}")
-        told = {"training_seconds": spent, "steps": config.steps, "real_time_factor": _real_time_factor(prior)}
+        told = {"training_seconds": spent, "steps": config.steps, "real_time_factor": _real_time_factor(prior, truth)}
         rows += [{"speaker": speaker} | row | (told if row["name"] == "flow" else {}) for row in card.rows]
     return {"machine": machine(), "rows": rows, "peak_rss_mb": peak_rss_mb()}
 
 
-def _real_time_factor(prior) -> float | None:
+def _real_time_factor(prior: Prior, take: Take) -> float | None:
     """Seconds of one core per second of streamed motion."""
     if not prior.weights:
         return None
-    sound = recital(1, _TIMED_SECONDS, text_seed=HELD_OUT_TEXT).samples_16k
     began = time.process_time()
-    drive(prior, np.asarray(sound), seed=0, rung="stream")
-    return round((time.process_time() - began) / _TIMED_SECONDS, 4)
+    drive(prior, take.samples_16k, seed=0, rung="stream")
+    return round((time.process_time() - began) / _HELD_OUT_SECONDS, 4)

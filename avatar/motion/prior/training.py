@@ -120,11 +120,17 @@ def job_of(config: TrainConfig, sources: str) -> str:
     return json.dumps(asdict(config) | {"sources": sources}, sort_keys=True)
 
 
-def train(material: Material, config: TrainConfig, state: Path, sources: str, start: Prior | None = None) -> Prior:
+def train(
+    material: Material,
+    config: TrainConfig,
+    state: Path | None = None,
+    sources: str = "",
+    start: Prior | None = None,
+) -> Prior:
     """Train a prior to the end of its steps.
 
     Args:
-        state: file that an interrupted training goes on from.
+        state: file that an interrupted training goes on from; without one it starts afresh each time.
         sources: identifies the takes.
         start: a prior whose network is trained further.
 
@@ -135,7 +141,7 @@ def train(material: Material, config: TrainConfig, state: Path, sources: str, st
         return replace(material.prior, about=material.prior.about | {"config": asdict(config)})
     job = job_of(config, sources)
     trainer = Trainer(material, config, start)
-    if trainer.resume(state, job):
+    if state and trainer.resume(state, job):
         note(f"going on at step {trainer.step} of {config.steps}")
     last_saved, losses = time.monotonic(), []
     label = "training the motion prior"
@@ -143,7 +149,7 @@ def train(material: Material, config: TrainConfig, state: Path, sources: str, st
         while trainer.step < config.steps:
             losses = [*losses[-49:], trainer.advance()]
             bar.update(trainer.step, f"loss {np.mean(losses):.3f}")
-            if interrupted.is_set() or time.monotonic() - last_saved > _SAVE_SECONDS:
+            if state and (interrupted.is_set() or time.monotonic() - last_saved > _SAVE_SECONDS):
                 trainer.save(state, job)
                 last_saved = time.monotonic()
             if interrupted.is_set():
