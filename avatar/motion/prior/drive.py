@@ -20,7 +20,9 @@ from avatar.motion.resampling import resampled
 from avatar.tracks import Motion
 
 Rung = Literal["l0", "flow", "stream"]
-"""`stream` is the flow network, frame by frame as sound comes in."""
+"""`stream` is the flow network as it sounds live: it hears less ahead."""
+LOOKAHEAD_FRAMES = {"flow": 8, "stream": 3}
+"""How far ahead of a frame its sound is heard; more than 8 earn nothing."""
 
 
 def given_of(
@@ -83,14 +85,14 @@ def drive(
     frames, space = len(given.sound), prior.space
     if rung == "l0":
         x = prior.matching.motion(given.sound, seed)
-    elif rung == "stream":
-        rolling = Rolling(prior, seed=seed, sampling=sampling, style=style, partnered=partner_16k is not None)
+    else:
+        rolling = Rolling(
+            prior, seed=seed, sampling=sampling, lookahead=LOOKAHEAD_FRAMES[rung], style=style,
+            partnered=partner_16k is not None,
+        )  # fmt: skip
         rolling.feed(given.sound, given.partner)
         rolling.finish()
         x = np.stack([rolling.take() for _ in range(rolling.ready)])
-    else:
-        known = Known.nothing(frames, space.size)
-        x = synthesise(prior.network(), space, given, known, seed=seed, sampling=sampling or Sampling())
     motion = space.decode(space.guarded(x), np.arange(frames) / FPS, neutral)
     if rung != "l0":  # which has the person's own moments, eyes and all
         motion = prior.eyes.onto(motion, seed, space.rest_expression if neutral is None else neutral)
