@@ -1,5 +1,5 @@
 """Measures, and rewrites the README's tables between their markers: `kernels` (2 min), `clips` (5), `studio` (8);
-`fields` (30) only when asked for."""
+`fields` (30) and `priors` (20) only when asked for."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ MINUTES = 2
 """Of a fit, at most; on these clips it ends sooner, after ten passes."""
 FIELD_SUBJECTS, FIELD_MINUTES, FIELD_SECONDS = ("speaking", "studio:2000"), 1, 30
 """Of the comparison of fields: whom they are fitted to, for how long, and the length of the studio's film."""
+
+
+SPEAKERS, SPEECH_SECONDS = (1000, 1001), 150
+"""Synthetic speakers that motion priors are trained on, and for how long they speak."""
+MANY = {"blinks_per_minute", "saccades_per_minute", "lag_frames"}
+"""Scores that need no digits."""
 
 
 def run(*arguments: str | Path) -> dict:
@@ -164,10 +170,40 @@ def field_row(r: dict) -> list[object]:
     return cells
 
 
+def priors() -> str:
+    """Motion priors on synthetic speakers, means over them; all rows with their intervals go to build/priors.json."""
+    folder = ROOT / "build" / "priors"
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = ",".join(map(str, SPEAKERS))
+    result = run(
+        "bench", "prior", "--seeds", seeds, "--seconds", str(SPEECH_SECONDS), "--preset", "default", "--keep", folder
+    )
+    (folder / "rows.json").write_text(json.dumps(result, indent=1))
+    scores = {
+        "lip_vertex_error_mm": "lips, mm", "closure_f1": "closures, F1", "aperture_r": "aperture r",
+        "aperture_speed_r": "its speed, r", "aperture_slope": "slope", "lag_frames": "lag, frames",
+        "silence_motion": "silence", "blinks_per_minute": "blinks / min", "saccades_per_minute": "saccades / min",
+        "head_yaw_deg": "yaw, deg", "head_pitch_deg": "pitch, deg", "head_jerk": "head, jerk",
+    }  # fmt: skip
+    names = list(dict.fromkeys(r["name"] for r in result["rows"]))
+    rows = [[name.replace("_", " "), *(mean_text(result["rows"], name, score) for score in scores)] for name in names]
+    trained = [r for r in result["rows"] if "training_seconds" in r]
+    minutes = ", ".join(f"{r['training_seconds'] / 60:.0f}" for r in trained)
+    factor = max(r["real_time_factor"] for r in trained)
+    line = f"Trained in {minutes} minutes; a streamed second takes {factor:.3f} s of one core."
+    return machine_line(result["machine"]) + " " + line + "\n\n" + markdown(["driver", *scores.values()], rows)
+
+
+def mean_text(rows: list[dict], driver: str, score: str) -> str:
+    found = [r[score] for r in rows if r["name"] == driver and r.get(score) is not None]
+    digits = 0 if score in MANY else 4 if score == "silence_motion" else 2
+    return f"{sum(found) / len(found):.{digits}f}" if found else ""
+
+
 def main() -> None:
     wanted = sys.argv[1:] or ["kernels", "clips", "studio"]
     for name in wanted:
-        table = {"kernels": kernels, "clips": clips, "studio": studio, "fields": fields}[name]()
+        table = {"kernels": kernels, "clips": clips, "studio": studio, "fields": fields, "priors": priors}[name]()
         readme = ROOT / "README.md"
         marker = f"(<!-- bench:{name} -->\n).*?(<!-- /bench:{name} -->)"
         text = re.sub(marker, lambda m, t=table: m[1] + t + "\n" + m[2], readme.read_text(), flags=re.DOTALL)

@@ -7,7 +7,7 @@ the motion space are whitened, so that squares weighted by `MotionSpace.importan
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -59,10 +59,21 @@ class Metric:
         return Metric(weights, weights / (speeds + _LEAST_SPEED**2), group, aperture, float(mean))
 
 
+def on(values, device: str):
+    """A dataclass with its tensors on a device."""
+
+    def moved(value):
+        if isinstance(value, Tensor):
+            return value.to(device)
+        return on(value, device) if is_dataclass(value) else value
+
+    return replace(values, **{f.name: moved(getattr(values, f.name)) for f in fields(values)})
+
+
 def noisy(batch: Batch, pattern: Pattern, group: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Motion on its way, and the level of each number."""
     levels = pattern.levels[..., group]
-    noise = torch.randn(batch.x.shape, generator=rng)
+    noise = torch.randn(batch.x.shape, generator=rng).to(batch.x.device)
     return (1 - levels) * noise + levels * batch.x, levels
 
 
@@ -109,7 +120,7 @@ def shortcut_loss(
     """
     x, levels = noisy(batch, pattern, metric.group, rng)
     b, t, g = pattern.levels.shape
-    guidance = 1 + (MOST_GUIDANCE - 1) * torch.rand(b, 1, g, generator=rng).expand(b, t, g)
+    guidance = 1 + (MOST_GUIDANCE - 1) * torch.rand(b, 1, g, generator=rng).to(x.device).expand(b, t, g)
     step = STEP_SIZES[int(torch.randint(len(STEP_SIZES), (), generator=rng))]
     ahead = _guided if step == min(STEP_SIZES) else _stepped
     size = (1 - pattern.levels).clamp(max=step)

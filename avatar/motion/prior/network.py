@@ -155,6 +155,6 @@ class PriorNetwork(nn.Module):
 
 def flow_features(flow: Flow) -> Float[Tensor, "b t f"]:
     """Noise levels as waves, guidance and steps on scales of their own."""
-    angles = flow.levels[..., None] * (torch.pi * 2.0 ** torch.arange(FREQUENCIES))
+    angles = flow.levels[..., None] * (torch.pi * 2.0 ** torch.arange(FREQUENCIES, device=flow.levels.device))
     waves = torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)
     return torch.cat([waves, flow.levels, flow.guidance - 1, flow.steps], -1)

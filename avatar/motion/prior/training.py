@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avatar.errors import FormatMismatch, Interrupted
+from avatar.errors import BackendUnavailable, FormatMismatch, Interrupted
 from avatar.files import load_tensors, save_tensors
 from avatar.interrupts import interrupt_between_steps
+from avatar.motion.prior.batches import Batch
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.config import TrainConfig
 from avatar.motion.prior.data import Material
-from avatar.motion.prior.losses import loss, shortcut_loss
+from avatar.motion.prior.losses import loss, on, shortcut_loss
 from avatar.motion.prior.network import NetworkShape, PriorNetwork
-from avatar.motion.prior.patterns import draw
+from avatar.motion.prior.patterns import Pattern, draw
 from avatar.progress import note, progress
 from avatar.threads import one_torch_thread
 
@@ -37,7 +38,14 @@ class Trainer:
 
     def __init__(self, material: Material, config: TrainConfig, start: Prior | None = None) -> None:
         torch.manual_seed(config.seed)
+        if config.device != "cpu" and not torch.cuda.is_available():
+            raise BackendUnavailable(
+                "the preset gpu needs an NVIDIA GPU",
+                got="none that torch can use",
+                fix="--preset default runs on the CPU",
+            )
         self.material, self.config, self.step = material, config, 0
+        self.metric = on(material.metric, config.device)
         shape = NetworkShape(material.prior.space.size, config.width, config.blocks, dropout=config.dropout)
         self.network = PriorNetwork(shape).to(config.device)
         if start is not None and start.weights is not None:
@@ -47,18 +55,14 @@ class Trainer:
 
     def advance(self) -> float:
         """One step; the loss of plain flow matching."""
-        config, material = self.config, self.material
+        config = self.config
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
         torch.manual_seed(config.seed * 1_000_003 + self.step)  # dropout
-        batch, pattern = material.windows.draw(config.batch, config.frames, rng), draw(config.batch, config.frames, rng)
-        main = loss(self.network, material.metric, batch, pattern, rng)
+        main = loss(self.network, self.metric, *self._draw(config.batch, rng), rng)
         total = main
         if self.step >= config.shortcut_from * config.steps and self.step % config.shortcut_every == 0:
-            half = max(1, config.batch // 2)
-            batch, pattern = material.windows.draw(half, config.frames, rng), draw(half, config.frames, rng)
-            total = main + _SHORTCUT_WEIGHT * shortcut_loss(
-                self.network, self.average, material.metric, batch, pattern, rng
-            )
+            drawn = self._draw(max(1, config.batch // 2), rng)
+            total = main + _SHORTCUT_WEIGHT * shortcut_loss(self.network, self.average, self.metric, *drawn, rng)
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate * self._rate()
         self.optimiser.zero_grad()
@@ -71,6 +75,11 @@ class Trainer:
             for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(now, 1 - keep)
         return main.item()
+
+    def _draw(self, batch: int, rng: torch.Generator) -> tuple[Batch, Pattern]:
+        """Windows and what of them is known, drawn on the CPU: the same on every device."""
+        frames, device = self.config.frames, self.config.device
+        return on(self.material.windows.draw(batch, frames, rng), device), on(draw(batch, frames, rng), device)
 
     def _rate(self) -> float:
         warm = min(1.0, (self.step + 1) / _WARM_UP_STEPS)
