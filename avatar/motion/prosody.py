@@ -53,7 +53,7 @@ class Prosody:
     @property
     def pauses_seconds(self) -> Float[np.ndarray, "p 2"]:
         """Start and end of each silence between two stretches of speech."""
-        stretches = _stretches(self.speaking)
+        stretches = runs_of(self.speaking)
         return np.stack([stretches[:-1, 1], stretches[1:, 0]], 1) * HOP_SECONDS + self.timestamps_seconds[0]
 
 
@@ -116,17 +116,17 @@ def _mended(speaking: Bool[np.ndarray, " n"], faint: Bool[np.ndarray, " n"]) -> 
     """Faint sounds at the edges added, closures filled, then clicks removed."""
     near = binary_dilation(speaking, iterations=_FAINTER_FRAMES) if speaking.any() else speaking
     out = speaking | (faint & near)
-    stretches = _stretches(out)
+    stretches = runs_of(out)
     for (_, end), (start, _) in zip(stretches, stretches[1:], strict=False):
         if start - end <= _CLOSURE_SECONDS * _FPS:
             out[end:start] = True
-    for start, end in _stretches(out):
+    for start, end in runs_of(out):
         if end - start < _SHORTEST_SECONDS * _FPS:
             out[start:end] = False
     return out
 
 
-def _stretches(mask: Bool[np.ndarray, " n"]) -> np.ndarray:
+def runs_of(mask: Bool[np.ndarray, " n"]) -> np.ndarray:
     """First and past-the-last index of each run of True, (k, 2)."""
     return np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]]))).reshape(-1, 2)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation, Slerp
@@ -18,7 +20,7 @@ def resampled(motion: Motion, seconds: Float[np.ndarray, " t"]) -> Motion:
     if len(known) == len(wanted) and (known == wanted).all():
         return motion
     if len(known) == 1:
-        return motion[np.zeros(len(wanted), int)]
+        return replace(motion[np.zeros(len(wanted), int)], timestamps_seconds=wanted)
 
     def between(rows: np.ndarray) -> np.ndarray:
         columns = [np.interp(wanted, known, column) for column in rows.reshape(len(rows), -1).T]

@@ -11,8 +11,11 @@ import numpy as np
 
 from avatar.evaluation.metrics import rounded
 from avatar.evaluation.motion.frames import SEGMENT_SECONDS, TOLERANCE_FRAMES, Frames, closed_below_mm, frames_of
+from avatar.evaluation.motion.further import as_columns, measure
 from avatar.evaluation.motion.lips import SCORES, intervals, lip_lag_frames
 from avatar.evaluation.motion.manner import distances, manner
+from avatar.evaluation.motion.material import HeldOut
+from avatar.evaluation.motion.reference import Reference
 from avatar.evaluation.report import svg_of
 from avatar.files import atomic_path
 from avatar.motion.audio import RATE
@@ -57,7 +60,7 @@ class Card:
         page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True).get_template("page.html.j2")
         names = [name for name in self.rows[0] if name != "name"]
         names += [name for row in self.rows for name in row if name not in (*names, "name")]
-        names = list(dict.fromkeys(name for name in names if not name.endswith(("_ci", "_gain"))))
+        names = list(dict.fromkeys(n for n in names if not n.endswith(("_ci", "_gain")) and n != "unknown"))
         curves = curves_svg(self.motions, self.geometry, take, seconds)
         text = page.render(title=title, protocol=PROTOCOL, rows=self.rows, names=names, curves=curves)
         with atomic_path(path) as partial:
@@ -75,12 +78,16 @@ def make_card(
     """
     closed_below = closed_below_mm(training, geometry)
     tables = {name: frames_of(m, truth, geometry, closed_below) for name, m in motions.items()}
+    reference = Reference.of(training, geometry)
+    held = HeldOut.of(truth, geometry, reference.space)
+    measured = {name: measure(m, held, geometry, reference) for name, m in motions.items()}
     true = [take.motion for take in truth]
     rows = []
     for name, table in tables.items():
         rung = LADDER.index(name) if name in LADDER else 0
-        below = next((tables[r] for r in reversed(LADDER[:rung]) if r in tables), None)
-        row = _row(name, table, below) | manner(motions[name], geometry) | distances(motions[name], true)
+        below = next((r for r in reversed(LADDER[:rung]) if r in tables), "")
+        row = _row(name, table, tables.get(below)) | manner(motions[name], geometry) | distances(motions[name], true)
+        row |= as_columns(measured[name], measured.get(below))
         rows.append({key: rounded(x) if isinstance(x, float) else x for key, x in row.items()})
     return Card(rows, motions, geometry)
 

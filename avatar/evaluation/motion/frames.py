@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.features import features
-from avatar.motion.prosody import prosody
+from avatar.motion.prosody import Prosody, prosody
 from avatar.motion.takes import Take
 from avatar.tracks import Motion
 
@@ -55,10 +55,13 @@ class Frames:
 
 def speech_of(take: Take) -> tuple[Bool[np.ndarray, " t"], Bool[np.ndarray, " t"]]:
     """In which frames of a take somebody speaks, and in which nobody does nor just did."""
-    told = prosody(features(take.samples_16k))
-    seconds = take.motion.timestamps_seconds
-    speech = np.interp(seconds, told.timestamps_seconds, told.speaking) > 0.5
-    around = max(1, round(_QUIET_SECONDS * take.motion.fps))
+    return speech_in(prosody(features(take.samples_16k)), take.motion)
+
+
+def speech_in(told: Prosody, motion: Motion) -> tuple[Bool[np.ndarray, " t"], Bool[np.ndarray, " t"]]:
+    """`speech_of` where the prosody is known."""
+    speech = np.interp(motion.timestamps_seconds, told.timestamps_seconds, told.speaking) > 0.5
+    around = max(1, round(_QUIET_SECONDS * motion.fps))
     return speech, np.asarray(binary_erosion(~speech, iterations=around, border_value=1))
 
 

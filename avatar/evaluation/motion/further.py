@@ -1,0 +1,54 @@
+"""All scores of one driver's motions that come as tallies, with their intervals, for the rows of the card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from avatar.evaluation.metrics import rounded
+from avatar.evaluation.motion.bootstrap import Score, Tally
+from avatar.evaluation.motion.material import Course, HeldOut, Pair, steady
+from avatar.evaluation.motion.mouth import mouth_scores
+from avatar.evaluation.motion.reference import Reference
+from avatar.evaluation.motion.sync import sync_scores
+from avatar.motion.face_geometry import FaceGeometry
+from avatar.motion.resampling import resampled
+from avatar.tracks import Motion
+
+
+def measure(
+    generated: Sequence[Motion], held: HeldOut, geometry: FaceGeometry, reference: Reference
+) -> dict[str, Score]:
+    """Scores of a driver's motions, one for each held-out take, by name.
+
+    Args:
+        generated: on the takes' clocks, at any rate; one that ends before its take stays as it is until the end.
+    """
+    pair = pair_of(generated, held, geometry, reference)
+    found = mouth_scores(pair, reference.closed_mm) | sync_scores(pair, reference.probe)
+    return judged(found)
+
+
+def pair_of(generated: Sequence[Motion], held: HeldOut, geometry: FaceGeometry, reference: Reference) -> Pair:
+    """A driver's motions beside the truth."""
+    fitted = [resampled(steady(m), true.timestamps_seconds) for m, true in zip(generated, held.motions, strict=True)]
+    return Pair(held, [Course.of(motion, geometry, reference.space) for motion in fitted], geometry)
+
+
+def judged(found: Mapping[str, Tally | Score]) -> dict[str, Score]:
+    """Tallies as scores."""
+    return {name: one.judged() if isinstance(one, Tally) else one for name, one in found.items()}
+
+
+def as_columns(scores: Mapping[str, Score], below: Mapping[str, Score] | None) -> dict[str, Any]:
+    """For a row of the card: values, intervals (`..._ci`), intervals over the rung below (`..._gain`), and reasons.
+
+    `unknown` says of each score without a value, or without an interval, why.
+    """
+    row: dict[str, Any] = {name: None if s.value is None else rounded(s.value) for name, s in scores.items()}
+    for name, score in scores.items():
+        pairs = {"ci": score} | ({"gain": score.over(below[name])} if below else {})
+        for kind, one in pairs.items():
+            if one.low is not None and one.high is not None:
+                row[f"{name}_{kind}"] = [rounded(one.low), rounded(one.high)]
+    return row | {"unknown": {name: score.why for name, score in scores.items() if score.why}}
