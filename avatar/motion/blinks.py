@@ -70,18 +70,36 @@ def gaze_track(
         reach_degrees: deviation of where one looks, aside and up.
         fixation_seconds: mean length of a fixation, .25 s at the least.
     """
-    rng = np.random.default_rng([seed, 2])
-    track, start, now = np.zeros((len(seconds), 2)), 0.0, np.zeros(2)
-    while start < seconds[-1]:
-        # Every other fixation returns to the listener.
-        target = np.zeros(2) if now.any() else rng.normal(0, reach_degrees).clip(*_farthest(reach_degrees))
-        if start + _SACCADE_SECONDS < seconds[0]:  # a live track asks for its latest moments alone
-            track = np.broadcast_to(target, track.shape)
-        else:
+    return Gaze(seed, reach_degrees, fixation_seconds).at(seconds)
+
+
+class Gaze:
+    """`gaze_track` piece by piece, for times that go on: what is past costs neither time nor memory."""
+
+    def __init__(self, seed: int, reach_degrees: tuple[float, float], fixation_seconds: float) -> None:
+        self._rng = np.random.default_rng([seed, 2])
+        self._reach, self._pause = reach_degrees, max(fixation_seconds - 0.25, 0.05) / 2
+        self._begun: list[tuple[float, np.ndarray]] = [(-np.inf, np.zeros(2))]
+        """Saccades that matter yet: when each begins and where to; the first one is over."""
+        self._next = 0.0
+
+    def at(self, seconds: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t 2"]:
+        """Direction of looking at rising times, none before those that were asked for before."""
+        while self._next < seconds[-1]:
+            self._begun.append((self._next, self._target()))
+            self._next = self._next + 0.25 + float(self._rng.gamma(2.0, self._pause))
+        while len(self._begun) > 1 and self._begun[1][0] + _SACCADE_SECONDS < seconds[0]:
+            del self._begun[0]
+        track = np.broadcast_to(self._begun[0][1], (len(seconds), 2))
+        for start, target in self._begun[1:]:
             share = smoothstep((seconds - start) / _SACCADE_SECONDS)[:, None]
             track = (1 - share) * track + share * target
-        now, start = target, start + 0.25 + float(rng.gamma(2.0, max(fixation_seconds - 0.25, 0.05) / 2))
-    return track
+        return track
+
+    def _target(self) -> np.ndarray:
+        if self._begun[-1][1].any():  # every other fixation returns to the listener
+            return np.zeros(2)
+        return self._rng.normal(0, self._reach).clip(*_farthest(self._reach))
 
 
 def _farthest(reach_degrees: tuple[float, float]) -> tuple[float, float]:

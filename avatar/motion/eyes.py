@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from avatar.errors import FormatMismatch
-from avatar.motion.blinks import gaze_track, paced_blinks
+from avatar.motion.blinks import Gaze, paced_blinks
 from avatar.motion.groups import GROUPS
 from avatar.motion.space import gaze_degrees, set_gaze
 from avatar.tracks import Motion
@@ -75,16 +75,7 @@ class EyeHabits:
         Args:
             neutral: lids at rest.
         """
-        seconds, lids = motion.timestamps_seconds, list(GROUPS["lids"])
-        expression = motion.expression.astype(np.float64)
-        closed = self.lid_depth * paced_blinks(seconds, seed, 60 / self.blink_every_seconds)[:, None]
-        expression[:, lids] = neutral[lids] + (1 - neutral[lids]) * closed
-        reach = self.reach_yaw_degrees, self.reach_pitch_degrees
-        look = gaze_track(seconds, seed, reach, self.fixation_seconds)
-        look = look + (self.rest_yaw_degrees, self.rest_pitch_degrees)
-        look = look - self.head_share * head_degrees(motion)[:, :2] * (1, -1)
-        set_gaze(expression, np.column_stack([look, np.zeros(len(look))]))
-        return replace(motion, expression=expression.astype(np.float32))
+        return LiveEyes(self, seed, neutral).onto(motion)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For a file, by name."""
@@ -101,6 +92,28 @@ class EyeHabits:
         if lacking := [name for name in names if arrays.get(f"eyes.{name}", np.zeros(0)).shape != (1,)]:
             raise FormatMismatch("this prior has no habits of eyes", got=f"no {lacking[0]}", fix="train it again")
         return EyeHabits(*(float(arrays[f"eyes.{name}"][0]) for name in names))
+
+
+class LiveEyes:
+    """Eyes with somebody's habits for a motion that comes piece by piece; the pieces are those of the whole."""
+
+    def __init__(self, habits: EyeHabits, seed: int, neutral: Float[np.ndarray, "52"]) -> None:
+        self._habits, self._seed = habits, seed
+        self._lids = list(GROUPS["lids"])
+        self._lids_at_rest = neutral[self._lids]
+        reach = habits.reach_yaw_degrees, habits.reach_pitch_degrees
+        self._gaze = Gaze(seed, reach, habits.fixation_seconds)
+
+    def onto(self, motion: Motion) -> Motion:
+        """The next piece of the motion with these eyes; see `EyeHabits.onto`."""
+        habits, seconds, rest = self._habits, motion.timestamps_seconds, self._lids_at_rest
+        expression = motion.expression.astype(np.float64)
+        closed = habits.lid_depth * paced_blinks(seconds, self._seed, 60 / habits.blink_every_seconds)[:, None]
+        expression[:, self._lids] = rest + (1 - rest) * closed
+        look = self._gaze.at(seconds) + (habits.rest_yaw_degrees, habits.rest_pitch_degrees)
+        look = look - habits.head_share * head_degrees(motion)[:, :2] * (1, -1)
+        set_gaze(expression, np.column_stack([look, np.zeros(len(look))]))
+        return replace(motion, expression=expression.astype(np.float32))
 
 
 def head_degrees(motion: Motion) -> Float[np.ndarray, "t 3"]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from avatar.head.landmarks import LIP_MIDDLES
-from avatar.head.model import REGIONS, HeadModel
+
+if TYPE_CHECKING:
+    from avatar.head.model import HeadModel
 
 _WEIGHTS = {"skin": 1.0, "face": 1.0, "lips": 4.0}
 """How much a vertex counts in `gram`; lids lie in the face and move far, what lies inside does not count."""
@@ -31,6 +34,7 @@ class FaceGeometry:
         """Of one person's neutral vertices; the template's if not given."""
         from avatar.head.calibration import calibrate
         from avatar.head.linear import LinearHead
+        from avatar.head.model import REGIONS
 
         assert isinstance(head, LinearHead)
         table, faces = calibrate(head), head.faces.numpy()

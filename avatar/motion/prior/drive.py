@@ -14,6 +14,7 @@ from avatar.motion.groups import GROUP_NAMES, GROUPS
 from avatar.motion.hearing import FPS, WIDTH, frames_of, hear
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.forward import Given
+from avatar.motion.prior.one_thread import one_blas_thread
 from avatar.motion.prior.rolling import Rolling
 from avatar.motion.prior.sampling import Known, Sampling, group_of, synthesise
 from avatar.motion.resampling import resampled
@@ -86,13 +87,14 @@ def drive(
     if rung == "l0":
         x = prior.matching.motion(given.sound, seed)
     else:
-        rolling = Rolling(
-            prior, seed=seed, sampling=sampling, lookahead=LOOKAHEAD_FRAMES[rung], style=style,
-            partnered=partner_16k is not None,
-        )  # fmt: skip
-        rolling.feed(given.sound, given.partner)
-        rolling.finish()
-        x = np.stack([rolling.take() for _ in range(rolling.ready)])
+        with one_blas_thread():
+            rolling = Rolling(
+                prior, seed=seed, sampling=sampling, lookahead=LOOKAHEAD_FRAMES[rung], style=style,
+                partnered=partner_16k is not None,
+            )  # fmt: skip
+            rolling.feed(given.sound, given.partner)
+            rolling.finish()
+            x = np.stack([rolling.take() for _ in range(rolling.ready)])
     motion = space.decode(space.guarded(x), np.arange(frames) / FPS, neutral)
     if rung != "l0":  # which has the person's own moments, eyes and all
         motion = prior.eyes.onto(motion, seed, space.rest_expression if neutral is None else neutral)

@@ -86,10 +86,12 @@ class Forward:
         return x @ self._w[f"{name}.weight"] + self._w[f"{name}.bias"]
 
     def _conv(self, name: str, x: np.ndarray, taps: int, dilation: int) -> np.ndarray:
-        reach = taps // 2 * dilation
-        padded = np.pad(x, ((reach, reach), (0, 0)))
-        spread = [padded[k * dilation : k * dilation + len(x)] for k in range(taps)]
-        return self._linear(f"{name}.linear", np.concatenate(spread, 1))
+        frames, width = x.shape
+        spread = np.zeros((frames, taps, width), np.float32)
+        for k in range(taps):
+            shift = (k - taps // 2) * dilation
+            spread[max(0, -shift) : max(0, frames - shift), k] = x[max(0, shift) : max(0, frames + shift)]
+        return self._linear(f"{name}.linear", spread.reshape(frames, taps * width))
 
 
 def way_features(way: Way) -> Float[np.ndarray, "t f"]:

@@ -85,15 +85,15 @@ class Rolling:
         start = noise(self._seed, end - fresh, fresh, space.size) if fresh else self._x[:0]
         start = start * self._sampling.row(self._sampling.temperature)[self._group]
         self._x, self._first_x = np.concatenate([self._x, start.astype(np.float32)]), begin
-        ahead = np.arange(begin, end) - now
-        levels, steps = schedule(ahead)
+        behind = now - begin
+        levels, steps = _LEVELS[HISTORY - behind :], _STEPS[HISTORY - behind :]
         guidance = np.broadcast_to(self._sampling.row(self._sampling.guidance), levels.shape)
         clean = self._network(self._x, Way(levels, steps, guidance), self._given(begin, end))
         moving = (steps > 0)[:, self._group]
         moved = advanced(self._x, clean, levels[:, self._group], steps[:, self._group])
         self._x = np.where(moving, moved, self._x).astype(np.float32)
         self.next_frame = now + 1
-        return self._x[now - begin] if now >= begin else self._x[0]
+        return self._x[max(0, behind)]
 
     def _given(self, begin: int, end: int) -> Given:
         known = min(self._first_row + len(self._rows), self.next_frame + self.lookahead + 1)
@@ -115,3 +115,6 @@ def schedule(ahead: np.ndarray) -> tuple[Float[np.ndarray, "t g"], Float[np.ndar
         levels[:, k] = np.where(ahead < 0, 1.0, 1 - (ahead + 1) / length).clip(0, 1)
         steps[:, k] = np.where((ahead >= 0) & (ahead < length), 1 / length, 0.0)
     return levels, steps
+
+
+_LEVELS, _STEPS = schedule(np.arange(-HISTORY, STREAM_FRAMES))
