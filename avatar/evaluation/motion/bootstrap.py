@@ -60,7 +60,7 @@ class Tally:
     otherwise: str
     """Why, if there is none."""
     centred: bool = False
-    """Draws repeat segments, which moves distances between distributions upwards: take that off."""
+    """A distance, 0 at the least. Draws repeat segments, which moves distances upwards: take that off."""
 
     def judged(self) -> Score:
         """The score over all segments, with its interval."""
@@ -74,7 +74,7 @@ class Tally:
             weights = drawn(segments)
             draws = self.score({name: np.tensordot(weights, rows, 1) for name, rows in self.sums.items()})
         if self.centred:
-            draws = draws + (value - np.nanmean(draws))
+            draws = np.maximum(draws + (value - np.nanmean(draws)), 0)
         return _with_interval(value, draws)
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avatar.evaluation.metrics import rounded
+from avatar.evaluation.motion.catalogue import groups
 from avatar.evaluation.motion.frames import SEGMENT_SECONDS, TOLERANCE_FRAMES, Frames, closed_below_mm, frames_of
+from avatar.evaluation.motion.frechet import floors
 from avatar.evaluation.motion.further import as_columns, measure
 from avatar.evaluation.motion.lips import SCORES, intervals, lip_lag_frames
 from avatar.evaluation.motion.manner import distances, manner
 from avatar.evaluation.motion.material import HeldOut
 from avatar.evaluation.motion.reference import Reference
+from avatar.evaluation.motion.runtime import Runtime
 from avatar.evaluation.report import svg_of
 from avatar.files import atomic_path
 from avatar.motion.audio import RATE
@@ -32,6 +35,8 @@ PROTOCOL = f"""Held-out takes, never trained on, at 25 frames per second. lip_ve
 lip vertex that is furthest off. Lips are closed below the 8th percentile of their opening in the training's speech;
 closures match within {TOLERANCE_FRAMES} frames, in speech. aperture_r, aperture_speed_r: correlation of the opening and
 of its change from frame to frame with the truth's. silence_motion: energy of that change in silence over speech's.
+sync_distance and its like: by a linear probe of sound and lips, fitted on training takes. frechet_...: between
+the statistics of windows of truth and driver; floors are those of the truth's own halves.
 [low, high]: 95 % bootstrap intervals over segments of {SEGMENT_SECONDS:g} s; gains are against the rung before, on the
 same draws. Rates, sizes and speeds of the rest of the face are to be compared with the truth's.""".replace("\n", " ")
 _ROOM_NOISE_DB, _SILENT_SECONDS, _OPENED_MM = -60.0, 10.0, 0.5
@@ -44,10 +49,16 @@ class Card:
     rows: list[dict[str, Any]]
     motions: Mapping[str, Sequence[Motion]]
     geometry: FaceGeometry
+    floors: Mapping[str, float | None] = field(default_factory=dict)
+    """Fréchet distances of the truth's own halves: nothing below can be told."""
+    robustness: Mapping[str, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
+    """By driver what `sounds.robustness` found."""
+    runtimes: Sequence[Runtime] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; what nothing can be told of is None."""
-        return {"protocol": PROTOCOL, "rows": self.rows}
+        rest = {"floors": self.floors, "robustness": self.robustness, "runtimes": [r.as_dict() for r in self.runtimes]}
+        return {"protocol": PROTOCOL, "rows": self.rows} | {name: part for name, part in rest.items() if part}
 
     def row(self, name: str) -> dict[str, Any]:
         """Scores of one driver."""
@@ -62,7 +73,10 @@ class Card:
         names += [name for row in self.rows for name in row if name not in (*names, "name")]
         names = list(dict.fromkeys(n for n in names if not n.endswith(("_ci", "_gain")) and n != "unknown"))
         curves = curves_svg(self.motions, self.geometry, take, seconds)
-        text = page.render(title=title, protocol=PROTOCOL, rows=self.rows, names=names, curves=curves)
+        text = page.render(
+            title=title, protocol=PROTOCOL, rows=self.rows, groups=groups(names), curves=curves, floors=self.floors,
+            robustness=self.robustness, runtimes=[runtime.as_dict() for runtime in self.runtimes],
+        )  # fmt: skip
         with atomic_path(path) as partial:
             partial.write_text(text, encoding="utf-8")
 
@@ -89,7 +103,8 @@ def make_card(
         row = _row(name, table, tables.get(below)) | manner(motions[name], geometry) | distances(motions[name], true)
         row |= as_columns(measured[name], measured.get(below))
         rows.append({key: rounded(x) if isinstance(x, float) else x for key, x in row.items()})
-    return Card(rows, motions, geometry)
+    halves = floors(held, reference.windows)
+    return Card(rows, motions, geometry, {name: None if x is None else rounded(x) for name, x in halves.items()})
 
 
 def _row(name: str, table: Frames, below: Frames | None) -> dict[str, Any]:

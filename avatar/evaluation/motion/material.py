@@ -146,6 +146,7 @@ class HeldOut:
     known: list[Bool[np.ndarray, " _"]]
     """Frames that were tracked."""
     segments: Segments
+    space: MotionSpace
 
     @staticmethod
     def of(takes: Sequence[Take], geometry: FaceGeometry, space: MotionSpace) -> HeldOut:
@@ -157,7 +158,7 @@ class HeldOut:
         ]
         courses = [Course.of(motion, geometry, space) for motion in motions]
         heard = [Heard.of(take.samples_16k, motion) for take, motion in zip(takes, motions, strict=True)]
-        return HeldOut(motions, courses, heard, known, Segments.of([len(m) for m in motions]))
+        return HeldOut(motions, courses, heard, known, Segments.of([len(m) for m in motions]), space)
 
 
 def steady(motion: Motion) -> Motion:
@@ -173,12 +174,20 @@ class Pair:
     """One row's motions beside the truth."""
 
     held: HeldOut
+    motions: list[Motion]
+    """The driver's, frame by frame as the truth's."""
     made: list[Course]
     geometry: FaceGeometry
 
     @property
     def true(self) -> list[Course]:
         return self.held.courses
+
+    def moved(self, group: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The numbers of a group in its own unit, truth's and the driver's: of lips and upper face, mm of the skin."""
+        columns = self.held.space.slices[group]
+        unit = self.held.space.deviation[columns] * (1e3 if group in ("lips", "upper") else 1.0)
+        return [c.x[:, columns] * unit for c in self.true], [c.x[:, columns] * unit for c in self.made]
 
     def known(self, apart: int = 0) -> list[Bool[np.ndarray, " _"]]:
         """Which frames are known together with the `apart` frames that follow."""

@@ -3,6 +3,10 @@
 It stands in for SyncNet (Chung and Zisserman, ACCV Workshops 2016) and gives its distance, confidence and offset.
 Ridge regression from half a second of mel bands to the lips' components, then canonical correlations between what is
 predicted and what is seen (Hotelling 1936): both come out in units of deviation, however timid the prediction is.
+
+It sees only what a line can tell. A driver that is itself linear in the sound (L0) agrees with it more than the person
+does, and lips that hardly move lie nearer to any sound than lips that move wrongly: its scores are to be read beside
+the truth's, not as the lower the better.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avatar.evaluation.motion.frames import closed_below_mm
+from avatar.evaluation.motion.frechet import WindowBasis, bases
 from avatar.evaluation.motion.material import HeldOut
 from avatar.evaluation.motion.probe import SyncProbe
 from avatar.motion.face_geometry import FaceGeometry
@@ -29,6 +30,8 @@ class Reference:
     rest_mm: float
     """Aperture at which the lips rest while nobody speaks."""
     probe: SyncProbe
+    windows: dict[str, WindowBasis]
+    """What windows of motion are compared in."""
 
     @staticmethod
     def of(training: Sequence[Take], geometry: FaceGeometry) -> Reference:
@@ -42,4 +45,5 @@ class Reference:
             space, known, closed_below_mm(training, geometry),
             float(np.median(aperture[silent])) if silent.sum() >= _LEAST_SILENT_FRAMES else at_rest,
             SyncProbe.of(known, space, level_of([take.samples_16k for take in training])),
+            bases(known),
         )  # fmt: skip
