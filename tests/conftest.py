@@ -90,3 +90,16 @@ def tiny_avatar(capture, small_config, tmp_path_factory):
     from avatar.fitting import fit
 
     return fit(capture, Path(tmp_path_factory.mktemp("avatars")) / "tiny", small_config)
+
+
+@pytest.fixture(scope="session")
+def small_prior(tmp_path_factory):
+    """A motion prior trained for a few seconds; it moves, if not well."""
+    import torch
+    from small_prior import SMALL, geometry, speaking
+
+    from avatar.motion.prior.data import material_of
+    from avatar.motion.prior.training import train
+
+    torch.set_num_threads(1)
+    return train(material_of([speaking(14, 1)], geometry()), SMALL, tmp_path_factory.mktemp("prior") / "state", "test")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_prior import SMALL, geometry, speaking
 
 from avatar.errors import BadInput, FormatMismatch
 from avatar.files import load_tensors, save_tensors
@@ -19,35 +20,13 @@ from avatar.motion.groups import GROUP_NAMES, GROUPS
 from avatar.motion.hearing import FPS, WIDTH, Hearing, frames_of, hear
 from avatar.motion.prior import network as torch_network
 from avatar.motion.prior.checkpoint import Prior
-from avatar.motion.prior.config import TrainConfig
 from avatar.motion.prior.data import Material, material_of, split_take
 from avatar.motion.prior.drive import drive, redo
 from avatar.motion.prior.forward import Given, Way
 from avatar.motion.prior.rolling import Rolling
 from avatar.motion.prior.sampling import Sampling, noise
 from avatar.motion.prior.training import Trainer, job_of, train
-from avatar.motion.rules import drive as by_rules
 from avatar.motion.space import gaze_degrees, set_gaze
-from avatar.motion.takes import Take
-from preprocess.studio.voice import nonsense, synthesise
-
-SMALL = TrainConfig(steps=30, width=32, blocks=2, batch=8, shortcut_every=2)
-
-
-def geometry() -> FaceGeometry:
-    """A face whose lips are opened by the jaw: no detector has to look at it."""
-    rng = np.random.default_rng(0)
-    basis = 0.002 * rng.standard_normal((52, 30, 3)).astype(np.float32)
-    aperture = np.zeros(52, np.float32)
-    aperture[GROUPS["lips"][2]] = 0.03
-    flat = basis.reshape(52, -1)
-    return FaceGeometry(rng.standard_normal((30, 3)).astype(np.float32), basis, flat @ flat.T, 0.001, aperture)
-
-
-def speaking(seconds: float, seed: int) -> Take:
-    samples = synthesise(nonsense(seconds, seed), seconds, 3).astype(np.float32)
-    motion = by_rules(samples, seed=seed)
-    return Take(motion, samples, np.ones(len(motion), np.float32), "somebody")
 
 
 @pytest.fixture(scope="module")

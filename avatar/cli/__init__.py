@@ -20,12 +20,13 @@ from avatar.cli.head import Head
 from avatar.cli.inspect import Bench, Doctor, Info
 from avatar.cli.prior import EvalMotion, TrainPrior
 from avatar.cli.show import Export, Render, View
+from avatar.cli.stream import Stream
 from avatar.cli.talk import Drive, Say
 from avatar.errors import VisavisError
 
 COMMANDS = {
     "doctor": Doctor, "demo": Demo, "check": Check, "preprocess": Preprocess, "fit": Fit, "eval": Eval,
-    "render": Render, "drive": Drive, "say": Say, "view": View, "export": Export, "convert": Convert,
+    "render": Render, "drive": Drive, "say": Say, "stream": Stream, "view": View, "export": Export, "convert": Convert,
     "features": Features, "train-prior": TrainPrior, "eval-motion": EvalMotion, "info": Info, "head": Head,
     "bench": Bench, "studio": Studio,
 }  # fmt: skip

@@ -26,6 +26,8 @@ _WINDOW, _HOP = round(WINDOW_SECONDS * RATE), round(HOP_SECONDS * RATE)
 _SPAN = span_samples(RATE)
 _LEAD = (_SPAN - _WINDOW) // 2
 """Samples before the window that pitch looks at."""
+REACH_SECONDS = (_SPAN - _LEAD) / RATE
+"""Row k is there when the sound up to k * HOP_SECONDS + this has been heard."""
 _MEL_FFT, _MFCC_FFT, _MFCC_BANDS = 1024, 512, 26
 _FLOOR = 1e-10
 _LEAST_VOICE_DB = -65.0

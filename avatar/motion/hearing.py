@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from avatar.motion.audio import RATE
-from avatar.motion.features import HOP_SECONDS, AudioFeatures, FeatureStream, features
+from avatar.motion.features import HOP_SECONDS, REACH_SECONDS, AudioFeatures, FeatureStream, features
 
 FPS = 25.0
 """Frames per second of the motion that priors make; other rates are interpolated from it."""
@@ -69,6 +69,11 @@ class Hearing:
         self._rows = np.zeros((0, PER_ROW), np.float32)
         self._dropped = self._given = self._samples = 0
 
+    @property
+    def level(self) -> Level:
+        """The running mean as it is now."""
+        return self._level
+
     def feed(self, samples: Float[np.ndarray, " n"]) -> Float[np.ndarray, "t w"]:
         """The frames that these samples (16 kHz mono in [-1, 1]) complete; possibly none."""
         self._samples += len(samples)
@@ -120,6 +125,15 @@ _FIRST_ROW = -3
 
 def _last_row(frame: int) -> int:
     return frame * _ROWS_PER_FRAME + _FIRST_ROW + ROWS - 1
+
+
+SEEN_SECONDS = _last_row(0) * HOP_SECONDS + REACH_SECONDS
+"""How much sound after a frame's moment its row needs."""
+
+
+def sounding(rows: Float[np.ndarray, "t w"]) -> Bool[np.ndarray, " t"]:
+    """Whether there is a sound in any part of each row."""
+    return rows.reshape(-1, ROWS, PER_ROW)[:, :, BANDS + 2].max(1) > 0
 
 
 def frames_of(samples: int) -> int:

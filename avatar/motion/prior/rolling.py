@@ -64,8 +64,7 @@ class Rolling:
     @property
     def ready(self) -> int:
         """Frames that can be taken now."""
-        heard = self._first_row + len(self._rows)
-        return max(0, heard - self.next_frame - (0 if self._ended else self.lookahead))
+        return max(0, self.pending - (0 if self._ended else self.lookahead))
 
     def take(self) -> Float[np.ndarray, " d"]:
         """The next frame; only if one is `ready`."""
@@ -76,6 +75,25 @@ class Rolling:
         """Leave frames out: what comes next continues the motion from where it is."""
         self._first_x += frames
         self.next_frame += frames
+
+    @property
+    def pending(self) -> int:
+        """Frames of sound that were fed and have not left."""
+        return self._first_row + len(self._rows) - self.next_frame
+
+    def hush(self, row: Float[np.ndarray, " w"], most: int) -> int:
+        """Forget our sound of the frames that have not left, keep no more than `most` of them, and let them be silent.
+
+        Args:
+            row: of silence.
+
+        Returns:
+            Frames that are kept.
+        """
+        first = self.next_frame - self._first_row
+        self._rows = self._rows[: first + most].copy()
+        self._rows[first:, 0] = row
+        return self.pending
 
     def _tick(self) -> Float[np.ndarray, " d"]:
         now, space = self.next_frame, self._space
