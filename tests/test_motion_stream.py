@@ -372,3 +372,18 @@ def test_the_command_bears_a_reader_that_leaves(prior_file: Path, speech: np.nda
         child.stdout.close()
         child.communicate(pcm[64_000:])
         assert child.returncode == 0
+
+
+def test_lateness_is_measured(prior_file: Path):
+    command = [sys.executable, "-m", "avatar.cli", "bench", "stream", "--prior", str(prior_file), "--json", "-q"]
+    options = ("--seconds", "3", "--soak-minutes", "0.1")
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    alone, busy, soak = json.loads(done.stdout)["rows"]
+    assert [row["case"] for row in (alone, busy, soak)] == ["stream_latency", "stream_latency", "stream_soak"]
+    assert alone["busy_neighbours"] == 0 < busy["busy_neighbours"]
+    for row in (alone, busy):
+        # Frames wait for the sound ahead of them, whatever the machine does.
+        assert 120 < row["median_ms"] <= row["p95_ms"] <= row["p99_ms"]
+    assert soak["minutes"] == 0.1 and soak["first_minute_ms"] == soak["last_minute_ms"] > 0
+    done = subprocess.run(command[:5], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "no prior to stream with" in done.stderr

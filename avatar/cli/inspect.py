@@ -48,16 +48,17 @@ class Doctor(Common):
 class Bench(Common):
     """Measure this machine (kernels; each row with its rival's ratio from the same run), the tracker (studio), all
     designs of what moves the Gaussians, fitted to the same clips (fields), every avatar driven by everybody's motion
-    (cross), or motion priors on synthetic speakers (prior).
+    (cross), motion priors on synthetic speakers (prior), or how late live motion is (stream).
 
     Example: visavis bench kernels
     Example: visavis bench fields --subjects speaking --fields visavis,linear --minutes 1 --keep out/fields
     Example: visavis bench cross --subjects pexels,speaking --minutes 1 --keep out/cross
     Example: visavis bench studio --seeds 0,1,2 --seconds 8
     Example: visavis bench prior --seeds 5,6 --seconds 150 --preset quick --keep out/priors
+    Example: visavis bench stream --prior me.prior --seconds 60 --soak-minutes 10
     """
 
-    what: tyro.conf.Positional[Literal["kernels", "studio", "fields", "cross", "prior"]] = "kernels"
+    what: tyro.conf.Positional[Literal["kernels", "studio", "fields", "cross", "prior", "stream"]] = "kernels"
 
     case: tuple[str, ...] = ()
     """Only these cases, by name."""
@@ -69,7 +70,7 @@ class Bench(Common):
     """Synthetic subjects of `studio`, speakers of `prior`; develop on seeds below 100 only."""
 
     seconds: float = 8.0
-    """Length of their clips, of those of `fields`, and of what priors are trained on."""
+    """Length of their clips, of those of `fields`, of what priors are trained on, and of each run of `stream`."""
 
     preset: Preset = "quick"
     """How priors are trained, see `visavis train-prior --help`."""
@@ -90,6 +91,15 @@ class Bench(Common):
     long_side: int = 256
     """Resolution that they fit, pixels; they are compared at 256."""
 
+    prior: Path | None = None
+    """The prior of `stream`."""
+
+    audio: Path | None = None
+    """What it hears, again and again; a synthetic voice if not given."""
+
+    soak_minutes: float = 0.0
+    """Of sound that `stream` also hears as fast as it goes: time and memory must stay as they are."""
+
     def run(self) -> dict:
         return getattr(self, f"_{self.what}")()
 
@@ -98,6 +108,19 @@ class Bench(Common):
         from preprocess.studio.prior_bench import run
 
         return run(self._seeds(), preset_named(self.preset, 0), seconds=self.seconds, keep=self.keep)
+
+    def _stream(self) -> dict:
+        import tempfile
+
+        from avatar.evaluation.bench_stream import run
+
+        if self.prior is None:
+            raise BadInput("no prior to stream with", fix="give one: visavis bench stream --prior me.prior")
+        if not 3 <= self.seconds <= 3600 or not 0 <= self.soak_minutes <= 1440:
+            raise BadInput("this can't be measured", expected="--seconds 3 to 3600, --soak-minutes 0 to 1440")
+        with tempfile.TemporaryDirectory() as folder:
+            sound = self.audio or _voice(Path(folder) / "voice.wav")
+            return run(self.prior, sound, seconds=self.seconds, soak_minutes=self.soak_minutes)
 
     def _cross(self) -> dict:
         from preprocess.studio.cross_bench import run
@@ -140,3 +163,15 @@ class Bench(Common):
             raise BadInput(f"no case is called {unknown[0]!r}", expected=f"one of: {', '.join(CASES)}")
         threads = [self.threads] if self.threads else sorted({1, os.cpu_count() or 1})
         return run(threads, names=list(self.case), busy=self.busy)
+
+
+def _voice(path: Path) -> Path:
+    """Half a minute of a synthetic voice as a file."""
+    import numpy as np
+    from scipy.io import wavfile
+
+    from preprocess.studio.voice import nonsense, synthesise
+
+    samples = synthesise(nonsense(30, 0), 30, 0)
+    wavfile.write(path, 16_000, np.round(32767 * samples).astype(np.int16))
+    return path
