@@ -18,6 +18,7 @@ from avatar import driving_maths
 from avatar.driving_maths import TORSO_SMOOTHING_SECONDS, Statistics
 from avatar.geometry import axis_angle_to_matrix, matrix_to_quat, mean_rotation, quat_to_matrix
 from avatar.head.arkit import ARKIT_NAMES
+from avatar.motion.at_rest import face_at_rest
 from avatar.motion.audio_windows import WINDOWS, audio_windows
 from avatar.motion.encoders.base import Encoding
 from avatar.support import Support, support_of
@@ -35,7 +36,7 @@ class DrivingSpace:
 
     mean_expression: Float[Tensor, "52"]
     rest_expression: Float[Tensor, "52"]
-    """A low quantile per action: mouth closed, eyes open; where drivers start from."""
+    """Lips together, eyes open and straight on; where drivers start from (`avatar.motion.at_rest`)."""
     mesh_actions: Float[Tensor, "52"]
     """1 where the mesh follows the action, 0 where it stays at the mean."""
     basis: Float[Tensor, "52 r"]
@@ -92,7 +93,7 @@ class DrivingSpace:
         count = basis.shape[1] + speech_basis.shape[1] + 6
         space = DrivingSpace(
             mean_expression=mean,
-            rest_expression=expression.quantile(0.2, dim=0),
+            rest_expression=torch.from_numpy(face_at_rest(motion.expression)),
             mesh_actions=torch.full((52,), float(mesh_follows)),
             basis=basis,
             mean_rotation=mean_rotation(R),

@@ -11,7 +11,7 @@ from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.motion.blinks import blink_track, gaze_actions, gaze_track, head_track
 from avatar.motion.phones import Phone, articulation
-from avatar.motion.visemes import CUE_FPS, RATE, SEALED, articulated, hear, shapes
+from avatar.motion.visemes import CUE_FPS, RATE, SEALED, articulated, hear, shapes, target_vector
 from avatar.tracks import JOINTS, N_EXPRESSIONS, Motion
 
 _EFFORT = (0.5, 0.9)
@@ -19,6 +19,9 @@ _EFFORT = (0.5, 0.9)
 _SHORTEST_CLOSURE_SECONDS = 0.06
 """Labels and synthesisers give p, b and m as little as 20 ms; lips are slower."""
 _PRESSED = 0.5
+_SEALING = np.flatnonzero(target_vector(SEALED))
+_SPEAKING = 0.3
+"""Strength of an action at which the mouth speaks and rests no more."""
 
 
 def drive(
@@ -99,9 +102,12 @@ def _keep_closures(lips: np.ndarray, shaped: np.ndarray, fps: float) -> None:
 
 
 def _add_lips(base: np.ndarray, lips: np.ndarray) -> np.ndarray:
-    """Speech on top of the face at rest; pressed lips also close a mouth that rests ajar."""
+    """Speech on top of the face at rest: what holds lips together at rest lets go while they speak, and pressed lips
+    also close a mouth that rests ajar."""
     pressed = (lips[:, ARKIT_INDEX["mouthPressLeft"]] / SEALED["mouthPress"]).clip(0, 1)
     rest = np.repeat(base[None], len(lips), axis=0)
+    silent = 1 - (lips.max(axis=1) / _SPEAKING).clip(0, 1)
+    rest[:, _SEALING] = np.minimum(rest[:, _SEALING], rest[:, _SEALING] * silent[:, None])
     for name in ("jawOpen", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight"):
         column = rest[:, ARKIT_INDEX[name]]
         rest[:, ARKIT_INDEX[name]] = np.minimum(column, column * (1 - pressed))

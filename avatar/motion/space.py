@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from avatar.driving_maths import EXPRESSION_RANGE, soft_clamp
@@ -31,7 +31,6 @@ _LEAST_DEVIATION = {"lips": 1e-5, "upper": 1e-5, "lids": 0.03, "gaze": 0.5}
 """Metres of skin, of closure, degrees: what never moves must not turn noise into full-scale numbers."""
 _LEAST_TURN, _LEAST_SHIFT_M = np.deg2rad(0.3), 0.0005
 _GUARD_QUANTILE = 0.002
-_REST_QUANTILE = 0.2
 _GAZE = ("yaw", "pitch", "vergence")
 
 
@@ -68,7 +67,7 @@ class MotionSpace:
     @staticmethod
     def of(takes: Sequence[Take], geometry: FaceGeometry) -> MotionSpace:
         """Statistics of training takes; frames of confidence 0 do not count."""
-        rests = [rest_of(take.motion, take.confidence > 0) for take in takes]
+        rests = [take.face_at_rest for take in takes]
         kept = [take.motion[take.confidence > 0] for take in takes]
         relative = np.concatenate([m.expression - rest for m, rest in zip(kept, rests, strict=True)])
         lips, lips_weights = _components(relative, geometry.gram, "lips")
@@ -173,13 +172,6 @@ class MotionSpace:
         if not (space.deviation > 0).all():
             raise _unusable("a deviation of 0")
         return space
-
-
-def rest_of(motion: Motion, known: Bool[np.ndarray, " t"]) -> Float[np.ndarray, "52"]:
-    """A person's face at rest: a low quantile of each action, as `DrivingSpace.rest_expression`; gaze straight on."""
-    rest = np.quantile(motion.expression[known], _REST_QUANTILE, axis=0)
-    rest[list(GROUPS["gaze"])] = 0.0
-    return rest.astype(np.float32)
 
 
 def gaze_degrees(expression: Float[np.ndarray, "t 52"]) -> Float[np.ndarray, "t 3"]:

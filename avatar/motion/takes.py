@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
 from avatar.errors import BadInput
+from avatar.motion.at_rest import face_at_rest
 from avatar.motion.audio import RATE, load_audio
 from avatar.motion.phones import Phone
 from avatar.tracks import Motion
@@ -40,6 +41,11 @@ class Take:
     """What the other one says meanwhile, on the same clock."""
     phones: list[Phone] | None = None
     """What is said, if it is known."""
+
+    @property
+    def face_at_rest(self) -> Float[np.ndarray, "52"]:
+        """How the face looks while nothing moves it."""
+        return face_at_rest(self.motion.expression[self.confidence > 0])
 
     @staticmethod
     def of_capture(capture: Tracked) -> Take:

@@ -8,16 +8,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from avatar.motion.at_rest import OPENING_MM, face_at_rest
 from avatar.motion.controls.options import Point
-from avatar.motion.visemes import target_vector
 from avatar.tracks import JOINTS, Motion
 
-_OPENING_MM = {
-    "cheekPuff": -1.1, "jawForward": 1.4, "jawOpen": 33.1, "mouthClose": -33.4, "mouthFunnel": 14.4, "mouthLeft": -0.8,
-    "mouthLowerDown": 1.9, "mouthPress": -1.5, "mouthPucker": 0.3, "mouthRight": -0.8, "mouthRollLower": -3.2,
-    "mouthRollUpper": -5.1, "mouthShrugLower": -5.0, "mouthShrugUpper": 4.9, "mouthSmile": -1.7, "mouthUpperUp": 2.2,
-}  # fmt: skip
-"""How far each action opens the lips of the open head's template; `FaceGeometry.of` measures it."""
 _TEMPLATE_APERTURE = 3.9e-3
 
 
@@ -39,7 +33,7 @@ class Rest:
     """Mean position of the head in the world, metres."""
     aperture_rest: float = _TEMPLATE_APERTURE
     """Opening of the lips where no action moves them, metres (see `FaceGeometry`)."""
-    aperture_basis: Float[np.ndarray, "52"] = field(default_factory=lambda: 1e-3 * target_vector(_OPENING_MM))
+    aperture_basis: Float[np.ndarray, "52"] = field(default_factory=lambda: 1e-3 * OPENING_MM)
     eyes: Float[np.ndarray, "2 3"] = field(
         default_factory=lambda: _metres([0.0312, 0.0297, 0.0187], [-0.0312, 0.0297, 0.0187])
     )
@@ -49,10 +43,10 @@ class Rest:
 
     @staticmethod
     def of(motion: Motion, **known) -> Rest:
-        """Rest by the statistics of a motion itself: low quantile per action (mouth closed, eyes open), mean pose."""
+        """Rest by the statistics of a motion itself: its face at rest, its mean pose."""
         turns = Rotation.from_quat(motion.quats_wxyz, scalar_first=True)
         rest = Rest(
-            expression=np.quantile(motion.expression, 0.2, axis=0).astype(np.float64),
+            expression=face_at_rest(motion.expression).astype(np.float64),
             rotation=turns.mean().as_matrix(),
             translation=motion.translation.mean(0).astype(np.float64),
         )

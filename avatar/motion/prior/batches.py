@@ -14,7 +14,7 @@ from avatar.motion.audio import RATE
 from avatar.motion.hearing import BANDS, FPS, PER_ROW, ROWS, Level, hear
 from avatar.motion.prior.network import Conditions
 from avatar.motion.resampling import resampled
-from avatar.motion.space import MotionSpace, rest_of
+from avatar.motion.space import MotionSpace
 from avatar.motion.style import STYLE_WIDTH, style_of
 from avatar.motion.takes import Take
 
@@ -42,7 +42,7 @@ class Track:
 
 def track_of(take: Take, space: MotionSpace, level: Level, tempo: float = 1.0) -> Track:
     """A take at 25 frames per second, played faster by `tempo`."""
-    rest = rest_of(take.motion, take.confidence > 0)
+    rest = take.face_at_rest
     start, length = take.motion.timestamps_seconds[0], len(take.samples_16k) / RATE
     frames = max(1, round(length / tempo * FPS))
     seconds = start + np.minimum(np.arange(frames) / FPS * tempo, length)
