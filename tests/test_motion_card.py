@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from avatar.evaluation.motion.card import diversity, make_card, silence_test
 from avatar.evaluation.motion.manner import manner
+from avatar.evaluation.motion.reference import Reference
 from avatar.head import load_head
 from avatar.motion import rules
 from avatar.motion.blinks import paced_blinks
@@ -35,6 +36,11 @@ def take() -> Take:
     return recital(5, 30, text_seed=200)
 
 
+@pytest.fixture(scope="module")
+def reference(take: Take, geometry: FaceGeometry) -> Reference:
+    return Reference.of([take], geometry)
+
+
 def later(motion: Motion, frames: int) -> Motion:
     return replace(motion, expression=np.roll(motion.expression, frames, axis=0))
 
@@ -52,14 +58,14 @@ def trembling(motion: Motion) -> Motion:
     return replace(motion, quats_wxyz=quats.astype(np.float32))
 
 
-def test_constructed_drivers_get_the_scores_they_deserve(take: Take, geometry: FaceGeometry, tmp_path: Path):
+def test_constructed_drivers_get_the_scores_they_deserve(take: Take, reference: Reference, tmp_path: Path):
     true = take.motion
     still = replace(true, expression=np.repeat(true.expression[:1], len(true), axis=0))
     motions = {
         "truth": [true], "late": [later(true, 3)], "rules": [opened(true)], "l0": [true], "still": [still],
         "trembling": [trembling(true)],
     }  # fmt: skip
-    card = make_card(motions, [take], [take], geometry)
+    card = make_card(motions, [take], reference)
     truth, late, soft, same = (card.row(name) for name in ("truth", "late", "rules", "l0"))
     assert truth["lip_vertex_error_mm"] == 0 and truth["closure_f1"] == 1 and truth["aperture_r"] == 1
     assert late["lag_frames"] == 3 and late["aperture_r"] < 0.9 and late["closure_f1"] < 0.9
@@ -113,8 +119,12 @@ def test_lips_that_follow_sound_vary_less_than_the_rest(take: Take, geometry: Fa
     assert found["diversity_lips"] < 1e-9 and found["diversity_rest"] > 0.1 and found["diversity_ratio"] > 5
 
 
-def test_silence_is_told_from_chatter(take: Take, geometry: FaceGeometry):
-    quiet = silence_test(lambda samples: rules.drive(samples, seed=0), geometry, 1.0)
+def test_silence_is_told_from_chatter(take: Take, reference: Reference):
+    rest = reference.space.rest_expression
+    quiet = silence_test(lambda samples: rules.drive(samples, seed=0, neutral=rest), reference, 1.0)
     assert quiet["silence_zeros_open"] == 0 and quiet["silence_zeros_motion"] < 0.01
-    chatter = silence_test(lambda samples: take.motion[:250], geometry, 1.0)
+    chatter = silence_test(lambda samples: take.motion[:250], reference, 1.0)
     assert chatter["silence_zeros_open"] > 0.1 and chatter["silence_zeros_motion"] > 0.1
+    widest = take.motion[np.full(250, int(reference.geometry.aperture(take.motion.expression).argmax()))]
+    ajar = silence_test(lambda samples: widest, reference, 1.0)
+    assert ajar["silence_zeros_open"] == 1 and ajar["silence_zeros_motion"] == 0

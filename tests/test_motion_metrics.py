@@ -25,11 +25,10 @@ from avatar.evaluation.motion.events import (
     support_scores,
 )
 from avatar.evaluation.motion.frechet import floors, frechet_scores
-from avatar.evaluation.motion.further import as_columns, judged, measure, pair_of
+from avatar.evaluation.motion.lips import lip_scores
 from avatar.evaluation.motion.material import HeldOut, Segments
-from avatar.evaluation.motion.mouth import mouth_scores
 from avatar.evaluation.motion.reference import Reference
-from avatar.evaluation.motion.runtime import Runtime
+from avatar.evaluation.motion.scores import as_columns, judged, measure, pair_of
 from avatar.evaluation.motion.sounds import DISGUISES, Disguise, robustness
 from avatar.evaluation.motion.sync import sync_scores
 from avatar.head import load_head
@@ -68,22 +67,21 @@ class Judge:
     """Scores of made motions, by the module that is asked."""
 
     held: HeldOut
-    geometry: FaceGeometry
     reference: Reference
 
-    def mouth(self, motions: list[Motion]) -> dict[str, Score]:
-        return judged(mouth_scores(self.pair(motions), self.reference.closed_mm))
+    def lips(self, motions: list[Motion]) -> dict[str, Score]:
+        return judged(lip_scores(self.pair(motions), self.reference.closed_mm))
 
     def sync(self, motions: list[Motion]) -> dict[str, Score]:
         return judged(sync_scores(self.pair(motions), self.reference.probe))
 
     def pair(self, motions: list[Motion]):
-        return pair_of(motions, self.held, self.geometry, self.reference)
+        return pair_of(motions, self.held, self.reference)
 
 
 @pytest.fixture(scope="module")
-def judge(held: HeldOut, geometry: FaceGeometry, reference: Reference) -> Judge:
-    return Judge(held, geometry, reference)
+def judge(held: HeldOut, reference: Reference) -> Judge:
+    return Judge(held, reference)
 
 
 def number(score: Score) -> float:
@@ -101,7 +99,7 @@ def late(motions: list[Motion], frames: int) -> list[Motion]:
 
 
 def test_the_truth_is_perfect(judge: Judge, held: HeldOut):
-    found = measure(held.motions, held, judge.geometry, judge.reference)
+    found = measure(held.motions, held, judge.reference)
     for name, score in found.items():
         if "error" in name or "lag" in name or "offset" in name:
             assert score.value == pytest.approx(0, abs=1e-9), name
@@ -136,18 +134,18 @@ def test_how_far_lips_stay_open_in_closures_is_told(judge: Judge, held: HeldOut,
         out[:, jaw] += np.maximum(missing, 0) / geometry.aperture_basis[jaw]
         return out
 
-    found = judge.mouth(changed(held.motions, ajar))
+    found = judge.lips(changed(held.motions, ajar))
     assert 3 <= number(found["closure_depth_error_mm"]) < 4
 
 
 def test_errors_are_in_millimetres(judge: Judge, held: HeldOut, geometry: FaceGeometry):
     jaw = int(np.argmax(geometry.aperture_basis))
-    found = judge.mouth(changed(held.motions, lambda e: e + 0.1 * (np.arange(52) == jaw)))
+    found = judge.lips(changed(held.motions, lambda e: e + 0.1 * (np.arange(52) == jaw)))
     assert found["aperture_error_mm"].value == pytest.approx(100 * geometry.aperture_basis[jaw], rel=1e-3)
     most = 100 * np.linalg.norm(geometry.lip_basis[jaw], axis=1).max()
     assert number(found["lip_mean_error_mm"]) < most
     assert found["lip_vertex_error_mm2"].value == pytest.approx(most**2, rel=1e-3)
-    half = judge.mouth(changed(held.motions, lambda e: e.mean(0) + 0.5 * (e - e.mean(0))))
+    half = judge.lips(changed(held.motions, lambda e: e.mean(0) + 0.5 * (e - e.mean(0))))
     assert half["aperture_ratio"].value == pytest.approx(0.5, rel=1e-2)
 
 
@@ -159,7 +157,7 @@ def test_untracked_frames_do_not_count(geometry: FaceGeometry, reference: Refere
     noise = np.zeros((len(take.motion), 1), np.float32)
     noise[100:200] = 1.0
     wild = changed(held.motions, lambda e: e + noise * np.random.default_rng(0).random(e.shape))
-    found = Judge(held, geometry, reference).mouth(wild)
+    found = Judge(held, reference).lips(wild)
     assert found["lip_vertex_error_mm2"].value == 0 and found["closure_depth_error_mm"].value == 0
 
 
@@ -180,7 +178,7 @@ def test_intervals_come_from_the_same_segments(judge: Judge, held: HeldOut):
     rng = np.random.default_rng(0)
     lips = np.isin(np.arange(52), GROUPS["lips"])
     noisy = [changed(held.motions, lambda e, s=s: e + s * lips * rng.normal(size=e.shape)) for s in (0.01, 0.02)]
-    small, large = (judge.mouth(motions)["lip_mean_error_mm"] for motions in noisy)
+    small, large = (judge.lips(motions)["lip_mean_error_mm"] for motions in noisy)
     assert small.low is not None and small.high is not None and small.low < number(small) < small.high
     over = large.over(small)
     assert over.low is not None and over.low > 0 and over.value == pytest.approx(number(large) - number(small))
@@ -198,7 +196,7 @@ def test_segments_cover_every_frame_once():
 
 
 def test_rows_of_the_card_say_what_they_do_not_know(judge: Judge, held: HeldOut):
-    true, other = (measure(m, held, judge.geometry, judge.reference) for m in (held.motions, held.motions[::-1]))
+    true, other = (measure(m, held, judge.reference) for m in (held.motions, held.motions[::-1]))
     row = as_columns(other, true)
     assert row["sound_lag_frames"] is None and "does not move with the sound" in row["unknown"]["sound_lag_frames"]
     assert row["lip_mean_error_mm_gain"][0] > 0 and row["lip_mean_error_mm_ci"][0] < row["lip_mean_error_mm"]
@@ -228,19 +226,6 @@ def test_noise_trembles_and_smoothing_is_told(judge: Judge, held: HeldOut):
     assert still["lip_jitter_ratio"].value == 0
 
 
-def test_seams_are_found_where_they_are(judge: Judge, held: HeldOut):
-    firsts = [np.arange(40, len(m) - 10, 40) for m in held.motions]
-    soft = smoothed(held.motions, 2)
-    torn = []
-    for motion, borders in zip(soft, firsts, strict=True):
-        step = np.zeros(len(motion))
-        step[borders] = np.resize([0.3, -0.3], len(borders))
-        torn.append(replace(motion, expression=motion.expression + np.float32(np.cumsum(step)[:, None] * LIPS)))
-    whole, seen = (judged(trembling_scores(judge.pair(m), firsts))["seam_ratio"] for m in (soft, torn))
-    assert number(whole) == pytest.approx(1, abs=0.3) and number(seen) > 3
-    assert judged(trembling_scores(judge.pair(torn)))["seam_ratio"].value is None
-
-
 def test_half_the_movement_is_half_the_deviation(judge: Judge, held: HeldOut):
     same, half = (
         judged(dynamics_scores(judge.pair([with_head(m, share * head_degrees(m)) for m in held.motions])))
@@ -266,7 +251,7 @@ def test_equal_distributions_are_at_the_floor(geometry: FaceGeometry, reference:
     low = floors(held, reference.windows)
 
     def found(motion: Motion) -> dict[str, Score]:
-        return judged(frechet_scores(pair_of([motion], held, geometry, reference), reference.windows))
+        return judged(frechet_scores(pair_of([motion], held, reference), reference.windows))
 
     same, others, still = (
         found(takes[0].motion),
@@ -337,8 +322,8 @@ def test_a_head_that_drifts_is_told(geometry: FaceGeometry, reference: Reference
     motion = with_head(resampled(held.motions[0][:1], t), np.outer(t / 20, (1, 0, 0)))
     one = Take(motion, np.zeros(16_000 * 200, np.float32), np.ones(len(t), np.float32), "somebody")
     alone = HeldOut.of([one], geometry, reference.space)
-    assert drift_degrees(pair_of([motion], alone, geometry, reference)).value == pytest.approx(7, abs=0.05)
-    assert drift_degrees(pair_of(held.motions, held, geometry, reference)).value is None
+    assert drift_degrees(pair_of([motion], alone, reference)).value == pytest.approx(7, abs=0.05)
+    assert drift_degrees(pair_of(held.motions, held, reference)).value is None
 
 
 def test_other_sounds_say_the_same_words(geometry: FaceGeometry, reference: Reference):
@@ -358,7 +343,7 @@ def test_other_sounds_say_the_same_words(geometry: FaceGeometry, reference: Refe
     thin = np.abs(np.fft.rfft(DISGUISES["8 kHz"].of(take).samples_16k))
     assert (thin[len(thin) * 5 // 8 :] ** 2).sum() < 1e-3 * (thin**2).sum()
     silent = {"as it was": Disguise(lambda s: s), "nothing": Disguise(lambda s: 0 * s)}
-    told = robustness(lambda s: drive(s, seed=0), [take], geometry, reference, silent)
+    told = robustness(lambda s: drive(s, seed=0), [take], reference, silent)
     assert set(told["as it was"].values()) == {0.0}
     assert (told["nothing"]["sync_confidence"] or 0) < -0.1
 
@@ -388,10 +373,9 @@ def test_the_card_of_rules_has_floors_reasons_and_a_page(geometry: FaceGeometry,
         "mean_pose": [resampled(truth[0].motion[:1], truth[0].motion.timestamps_seconds)],
         "rules": [drive(truth[0].samples_16k, seed=0)],
     }
-    runtime = Runtime("rules", "a machine", 1, 0.5)
-    card = replace(make_card(motions, truth, training, geometry), runtimes=[runtime])
+    card = make_card(motions, truth, Reference.of(training, geometry))
     said = json.loads(json.dumps(card.as_dict(), allow_nan=False))
-    assert said["floors"]["frechet_expression_1s"] > 0 and said["runtimes"][0]["tick_p99_ms"] is None
+    assert said["floors"]["frechet_expression_1s"] > 0
     still = card.row("mean_pose")
     assert still["sound_lag_frames"] is None and "does not move" in still["unknown"]["sound_lag_frames"]
     assert card.row("rules")["sync_confidence"] > still["sync_confidence"] + 0.1
@@ -399,5 +383,5 @@ def test_the_card_of_rules_has_floors_reasons_and_a_page(geometry: FaceGeometry,
     assert {name for name in still if not name.endswith(("_ci", "_gain"))} - described == {"name", "unknown"}
     card.write_page(tmp_path / "card.html", "rules")
     text = (tmp_path / "card.html").read_text(encoding="utf-8")
-    assert "Distributions" in text and "floor" in text and "Runtime" in text
+    assert "Distributions" in text and "floor" in text
     assert 'title="the mouth does not move with the sound"' in text

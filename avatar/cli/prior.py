@@ -53,6 +53,7 @@ class EvalMotion(Computing):
     """Score a motion prior on the held-out end of captures: truth, rules, L0 and flow network beside each other.
 
     Example: visavis eval-motion me.prior me.capture
+    Example: visavis eval-motion me.prior me.capture --disguised
     """
 
     prior: Input = field(kw_only=True)
@@ -64,6 +65,8 @@ class EvalMotion(Computing):
     """Replace an older page."""
     seed: int = 0
     """Chooses what is drawn."""
+    disguised: bool = False
+    """Measure also how the lips change if the same words sound differently: pitch, voice, telephone, noise, tempo."""
 
     def run(self) -> dict:
         from avatar.evaluation.motion.ladder import evaluate
@@ -80,7 +83,7 @@ class EvalMotion(Computing):
             note(f"{', '.join(unseen)}: not of this prior's training; a style of its own is no mistake")
         parts = [split_take(Take.of_capture(capture)) for capture in captures]
         training, truth = zip(*parts, strict=True)
-        card = evaluate(prior, truth, training, geometry_of(captures), seed=self.seed)
+        card = evaluate(prior, truth, training, geometry_of(captures), seed=self.seed, disguised=self.disguised)
         card.write_page(page, self.prior.name)
         return card.as_dict() | {"page": str(page)}
 

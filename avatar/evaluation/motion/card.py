@@ -11,14 +11,12 @@ import numpy as np
 
 from avatar.evaluation.metrics import rounded
 from avatar.evaluation.motion.catalogue import groups
-from avatar.evaluation.motion.frames import SEGMENT_SECONDS, TOLERANCE_FRAMES, Frames, closed_below_mm, frames_of
 from avatar.evaluation.motion.frechet import floors
-from avatar.evaluation.motion.further import as_columns, measure
-from avatar.evaluation.motion.lips import SCORES, intervals, lip_lag_frames
+from avatar.evaluation.motion.lips import TOLERANCE_FRAMES
 from avatar.evaluation.motion.manner import distances, manner
-from avatar.evaluation.motion.material import HeldOut
-from avatar.evaluation.motion.reference import Reference
-from avatar.evaluation.motion.runtime import Runtime
+from avatar.evaluation.motion.material import SEGMENT_SECONDS, HeldOut
+from avatar.evaluation.motion.reference import CLOSED_QUANTILE, Reference
+from avatar.evaluation.motion.scores import as_columns, measure
 from avatar.evaluation.report import svg_of
 from avatar.files import atomic_path
 from avatar.motion.audio import RATE
@@ -32,7 +30,8 @@ from avatar.tracks import Motion
 LADDER = ("rules", "l0", "flow", "stream")
 """From the lowest rung up; each is compared with the one before."""
 PROTOCOL = f"""Held-out takes, never trained on, at 25 frames per second. lip_vertex_error_mm: mean over frames of the
-lip vertex that is furthest off. Lips are closed below the 8th percentile of their opening in the training's speech;
+lip vertex that is furthest off. Lips are closed below the {100 * CLOSED_QUANTILE:.0f}th percentile of their opening in
+the training's speech;
 closures match within {TOLERANCE_FRAMES} frames, in speech. aperture_r, aperture_speed_r: correlation of the opening and
 of its change from frame to frame with the truth's. silence_motion: energy of that change in silence over speech's.
 sync_distance and its like: by a linear probe of sound and lips, fitted on training takes. frechet_...: between
@@ -53,11 +52,10 @@ class Card:
     """Fréchet distances of the truth's own halves: nothing below can be told."""
     robustness: Mapping[str, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     """By driver what `sounds.robustness` found."""
-    runtimes: Sequence[Runtime] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; what nothing can be told of is None."""
-        rest = {"floors": self.floors, "robustness": self.robustness, "runtimes": [r.as_dict() for r in self.runtimes]}
+        rest = {"floors": self.floors, "robustness": self.robustness}
         return {"protocol": PROTOCOL, "rows": self.rows} | {name: part for name, part in rest.items() if part}
 
     def row(self, name: str) -> dict[str, Any]:
@@ -75,44 +73,30 @@ class Card:
         curves = curves_svg(self.motions, self.geometry, take, seconds)
         text = page.render(
             title=title, protocol=PROTOCOL, rows=self.rows, groups=groups(names), curves=curves, floors=self.floors,
-            robustness=self.robustness, runtimes=[runtime.as_dict() for runtime in self.runtimes],
+            robustness=self.robustness,
         )  # fmt: skip
         with atomic_path(path) as partial:
             partial.write_text(text, encoding="utf-8")
 
 
-def make_card(
-    motions: Mapping[str, Sequence[Motion]], truth: Sequence[Take], training: Sequence[Take], geometry: FaceGeometry
-) -> Card:
+def make_card(motions: Mapping[str, Sequence[Motion]], truth: Sequence[Take], reference: Reference) -> Card:
     """Scores of drivers against held-out takes.
 
     Args:
         motions: by driver, one for each take of `truth`, on its clock; those of `LADDER` are compared with each other.
-        training: what closures are told by.
+        reference: of the training takes.
     """
-    closed_below = closed_below_mm(training, geometry)
-    tables = {name: frames_of(m, truth, geometry, closed_below) for name, m in motions.items()}
-    reference = Reference.of(training, geometry)
-    held = HeldOut.of(truth, geometry, reference.space)
-    measured = {name: measure(m, held, geometry, reference) for name, m in motions.items()}
-    true = [take.motion for take in truth]
+    held = HeldOut.of(truth, reference.geometry, reference.space)
+    measured = {name: measure(m, held, reference) for name, m in motions.items()}
     rows = []
-    for name, table in tables.items():
+    for name, scores in measured.items():
         rung = LADDER.index(name) if name in LADDER else 0
-        below = next((r for r in reversed(LADDER[:rung]) if r in tables), "")
-        row = _row(name, table, tables.get(below)) | manner(motions[name], geometry) | distances(motions[name], true)
-        row |= as_columns(measured[name], measured.get(below))
-        rows.append({key: rounded(x) if isinstance(x, float) else x for key, x in row.items()})
+        below = next((r for r in reversed(LADDER[:rung]) if r in measured), "")
+        own = manner(motions[name], reference.geometry) | distances(motions[name], [take.motion for take in truth])
+        row = {"name": name} | as_columns(scores, measured.get(below))
+        rows.append(row | {key: rounded(value) for key, value in own.items()})
     halves = floors(held, reference.windows)
-    return Card(rows, motions, geometry, {name: None if x is None else rounded(x) for name, x in halves.items()})
-
-
-def _row(name: str, table: Frames, below: Frames | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": name} | {score: of(table) for score, of in SCORES.items()}
-    row["lag_frames"] = lip_lag_frames(table)
-    for score, ends in intervals(table, below).items():
-        row[f"{score}_ci" if not score.endswith("_gain") else score] = [rounded(x) for x in ends]
-    return row
+    return Card(rows, motions, reference.geometry, {k: None if x is None else rounded(x) for k, x in halves.items()})
 
 
 def diversity(samples: Sequence[Motion], geometry: FaceGeometry) -> dict[str, float]:
@@ -134,7 +118,7 @@ def diversity(samples: Sequence[Motion], geometry: FaceGeometry) -> dict[str, fl
 
 
 def silence_test(
-    drive: Callable[[np.ndarray], Motion], geometry: FaceGeometry, speech_energy_mm2: float
+    drive: Callable[[np.ndarray], Motion], reference: Reference, speech_energy_mm2: float
 ) -> dict[str, float]:
     """What the lips do in ten seconds of digital silence and of a room's noise.
 
@@ -145,8 +129,9 @@ def silence_test(
     noise = (10 ** (_ROOM_NOISE_DB / 20) * rng.standard_normal(count)).astype(np.float32)
     out = {}
     for name, sound in (("zeros", np.zeros(count, np.float32)), ("noise", noise)):
-        opening = 1e3 * geometry.aperture(drive(sound).expression)[25:]  # the first second may still come to rest
-        out[f"silence_{name}_open"] = float((opening > np.median(opening) + _OPENED_MM).mean())
+        motion = drive(sound)[25:]  # the first second may still come to rest
+        opening = 1e3 * reference.geometry.aperture(motion.expression)
+        out[f"silence_{name}_open"] = float((opening > reference.rest_mm + _OPENED_MM).mean())
         out[f"silence_{name}_motion"] = float((np.diff(opening) ** 2).mean() / max(speech_energy_mm2, 1e-12))
     return out
 

@@ -48,7 +48,6 @@ CATALOGUE: dict[str, dict[str, str]] = {
         "jaw_speed_dynamics_mm_s": "the same of its speeds",
         "lip_jitter_ratio": "third difference of the lips over the truth's; more trembles",
         "lip_energy_over_10hz": "fast movement of the lips over the truth's; less than 1 is smoothed",
-        "seam_ratio": "jumps of velocity where a piece begins over those elsewhere; 1.1 at most",
     },
     "Eyes": {
         "blinks_per_minute": "as the truth's is right",

@@ -91,12 +91,8 @@ def _autocorrelation(pair: Pair, true: Sequence[np.ndarray], made: Sequence[np.n
     return Tally({"t": products(true), "m": products(made)}, score, "nothing of it moves", centred=True)
 
 
-def trembling_scores(pair: Pair, borders: Sequence[np.ndarray] | None = None) -> dict[str, Tally | Score]:
-    """Jitter and fast movement over the truth's: more trembles, less than 1 is smoothed; and jumps at seams.
-
-    Args:
-        borders: of each take, the first frames of the pieces that it was made in.
-    """
+def trembling_scores(pair: Pair) -> dict[str, Tally | Score]:
+    """Jitter and fast movement over the truth's: more trembles, less than 1 is smoothed."""
     found: dict[str, Tally | Score] = {}
     for group, unit in (("lips", "lip"), ("head", "head")):
         true, made = pair.moved(group)
@@ -110,27 +106,8 @@ def trembling_scores(pair: Pair, borders: Sequence[np.ndarray] | None = None) ->
         fast = [[_over(rows, hz) for rows in side] for side in (true, made)]
         sums = {"top": pair.mean(fast[1])["top"], "bottom": pair.mean(fast[0])["top"]}
         found[f"{unit}_energy_over_{hz:g}hz"] = Tally(sums, ratio, _STILL)
-    return found | {"seam_ratio": _seams(pair, borders)}
+    return found
 
 
 def _over(rows: Float[np.ndarray, "t k"], hz: float) -> Float[np.ndarray, " t"]:
     return (sosfiltfilt(butter(4, hz, "high", fs=FPS, output="sos"), rows, axis=0) ** 2).sum(1)
-
-
-def _seams(pair: Pair, borders: Sequence[np.ndarray] | None) -> Tally | Score:
-    """Change of velocity where a piece begins (the two frames that see it) over that elsewhere, all channels alike."""
-    if borders is None:
-        return Score.unknown("it was not said where the pieces begin")
-    jumps = [np.linalg.norm(np.diff(c.x, 2, axis=0), axis=1) for c in pair.made]
-    seams, rest = [], []
-    for jump, known, firsts in zip(jumps, pair.known(2), borders, strict=True):
-        at = np.zeros(len(jump), bool)
-        near = np.concatenate([np.asarray(firsts, int) - 2, np.asarray(firsts, int) - 1])
-        at[near[(near >= 0) & (near < len(at))]] = True
-        seams.append(at & known)
-        rest.append(~at & known)
-    parts = {"s": pair.mean(jumps, seams), "r": pair.mean(jumps, rest)}
-    sums = {side + name: rows for side, part in parts.items() for name, rows in part.items()}
-    return Tally(
-        sums, lambda s: (s["stop"] / s["sbottom"]) / (s["rtop"] / s["rbottom"]), "there are no seams, or nothing moves"
-    )

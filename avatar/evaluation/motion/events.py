@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 from scipy.spatial import KDTree
 
-from avatar.evaluation.motion.bootstrap import Score, Sums, Tally, ratio
+from avatar.evaluation.motion.bootstrap import Score, Tally, ratio
 from avatar.evaluation.motion.material import Course, Heard, HeldOut, Pair
 from avatar.motion.eyes import SACCADE_DEGREES_PER_SECOND, blinks
 from avatar.motion.hearing import FPS
@@ -114,12 +114,8 @@ def pause_scores(pair: Pair, rest_mm: float) -> dict[str, Tally | Score]:
         closing.append(np.array([(b - a if is_open[a:b].all() else (~is_open[a:b]).argmax()) for a, b in after]) / FPS)
         begins.append(np.array(before, int))
         opening.append(np.array([_opens(is_open, b) for b in before], np.float64) / FPS)
-    events, head = pair.held.segments.events, [course.head_speed for course in pair.made]
-    parts = {
-        name: pair.mean(head, [getattr(h, name)[:-1] & k for h, k in zip(pair.held.heard, pair.known(1), strict=True)])
-        for name in ("quiet", "speech")
-    }
-    sums = {name + key: rows for name, part in parts.items() for key, rows in part.items()}
+    events = pair.held.segments.events
+    still = pair.silence_over_speech([course.head_speed for course in pair.made], "a head that never moves")
     return {
         "closing_seconds": Tally({"top": events(ends, closing), "bottom": events(ends)}, ratio, "no pauses"),
         "opening_seconds": Tally(
@@ -127,7 +123,7 @@ def pause_scores(pair: Pair, rest_mm: float) -> dict[str, Tally | Score]:
             ratio,
             "no pauses with closed lips",
         ),
-        "head_silence_ratio": Tally(sums, _quieter, "no silence, no speech, or a head that never moves"),
+        "head_silence_ratio": still,
     }
 
 
@@ -136,10 +132,6 @@ def _opens(is_open: np.ndarray, start: int) -> float:
     first = max(0, start - _EARLY_FRAMES)
     near = is_open[first : start + _LATE_FRAMES]
     return float(first - start + near.argmax()) if near.any() else float(_LATE_FRAMES)
-
-
-def _quieter(sums: Sums) -> Float[np.ndarray, " b"]:
-    return (sums["quiettop"] / sums["quietbottom"]) / (sums["speechtop"] / sums["speechbottom"])
 
 
 def support_scores(pair: Pair, training: HeldOut) -> dict[str, Tally | Score]:

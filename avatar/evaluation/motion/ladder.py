@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from avatar.evaluation.motion.card import Card, diversity, make_card, silence_test
-from avatar.evaluation.motion.frames import speech_of
+from avatar.evaluation.motion.material import Heard
+from avatar.evaluation.motion.reference import Reference
+from avatar.evaluation.motion.sounds import robustness
 from avatar.motion import rules
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.hearing import FPS
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.drive import Rung, drive
 from avatar.motion.resampling import resampled
-from avatar.motion.space import rest_of
 from avatar.motion.takes import Take
 from avatar.progress import progress
 from avatar.tracks import Motion
@@ -25,44 +26,68 @@ _DIVERSITY_SECONDS = 20.0
 
 
 def evaluate(
-    prior: Prior, truth: Sequence[Take], training: Sequence[Take], geometry: FaceGeometry, *, seed: int = 0
+    prior: Prior,
+    truth: Sequence[Take],
+    training: Sequence[Take],
+    geometry: FaceGeometry,
+    *,
+    seed: int = 0,
+    disguised: bool = False,
 ) -> Card:
-    """The card of a prior on held-out takes: truth, mean pose, another's sound, rules, L0, flow, streamed flow."""
+    """The card of a prior on held-out takes: truth, mean pose, another's sound, rules, L0, flow, streamed flow.
+
+    Args:
+        training: of each take of `truth`, what its person was filmed doing besides: it tells how he rests and closes
+            his lips.
+        disguised: measure also how the lips change if the same words sound differently (`sounds.robustness`).
+    """
     truth = [at_25(take) for take in truth]
     motions = drivers(prior, truth, training, seed)
-    card = make_card(motions, truth, training, geometry)
+    reference = Reference.of(training, geometry)
+    card = make_card(motions, truth, reference)
     rung: Rung = "flow" if prior.weights else "l0"
     best = card.row(rung)
+
+    def best_drive(samples: np.ndarray) -> Motion:
+        return drive(prior, samples, seed=seed, rung=rung)
+
     sound = truth[0].samples_16k[: round(_DIVERSITY_SECONDS * 16_000)]
     best |= _rounded(diversity([drive(prior, sound, seed=s, rung=rung) for s in range(DIVERSITY_SEEDS)], geometry))
-    opening = [
-        1e3 * geometry.aperture(m.expression)[speech_of(t)[0]] for m, t in zip(motions[rung], truth, strict=True)
-    ]
-    energy = float(np.concatenate([np.diff(x) ** 2 for x in opening]).mean())
-    best |= _rounded(silence_test(lambda samples: drive(prior, samples, seed=seed, rung=rung), geometry, energy))
-    return card
+    best |= _rounded(silence_test(best_drive, reference, _speech_energy(motions[rung], truth, geometry)))
+    return replace(card, robustness={rung: robustness(best_drive, truth, reference)}) if disguised else card
+
+
+def _speech_energy(motions: Sequence[Motion], truth: Sequence[Take], geometry: FaceGeometry) -> float:
+    """Mean square of the lips' change from frame to frame in speech, mm²."""
+    heard = [Heard.of(take.samples_16k, take.motion).speech for take in truth]
+    opening = [1e3 * geometry.aperture(motion.expression) for motion in motions]
+    steps = [np.diff(x) ** 2 for x in opening]
+    return float(np.concatenate([step[said[1:]] for step, said in zip(steps, heard, strict=True)]).mean())
 
 
 def drivers(prior: Prior, truth: Sequence[Take], training: Sequence[Take], seed: int) -> dict[str, list[Motion]]:
-    """Motions of all drivers for each take."""
-    rest = rest_of(training[0].motion, training[0].confidence > 0)
-    mean = prior.space.decode(np.zeros((1, prior.space.size), np.float32), np.zeros(1))
-    out: dict[str, list[Motion]] = {
-        "truth": [take.motion for take in truth],
-        "mean_pose": [resampled(mean, take.motion.timestamps_seconds) for take in truth],
-    }
-    learned: dict[str, Rung] = {"l0": "l0"}
-    learned |= {"flow": "flow", "stream": "stream"} if prior.weights else {}
-    with progress("driving", (len(learned) + 1) * len(truth)) as bar:
-        for k, take in enumerate(truth):
-            best: Rung = "flow" if prior.weights else "l0"
+    """Motions of all drivers for each take, of a face that rests as its person's does in training."""
+    out: dict[str, list[Motion]] = {"truth": [take.motion for take in truth]}
+    best: Rung = "flow" if prior.weights else "l0"
+    learned: list[Rung] = ["l0", "flow", "stream"] if prior.weights else ["l0"]
+    mean = np.zeros((1, prior.space.size), np.float32)
+    with progress("driving", len(truth)) as bar:
+        for k, (take, known) in enumerate(zip(truth, training, strict=True)):
+            rest = known.face_at_rest
+            still = prior.space.decode(mean, np.zeros(1), rest)
             other = np.roll(take.samples_16k, len(take.samples_16k) // 2)
-            out.setdefault("shuffled_audio", []).append(drive(prior, other, seed=seed, rung=best))
-            out.setdefault("rules", []).append(rules.drive(take.samples_16k, seed=seed, fps=FPS, neutral=rest))
-            for name, rung in learned.items():
-                made = drive(prior, take.samples_16k, seed=seed, rung=rung, partner_16k=take.partner_16k)
-                out.setdefault(name, []).append(made)
-                bar.update(k * len(learned) + len(out[name]))
+            made = {
+                "mean_pose": resampled(still, take.motion.timestamps_seconds),
+                "shuffled_audio": drive(prior, other, seed=seed, rung=best, neutral=rest),
+                "rules": rules.drive(take.samples_16k, seed=seed, fps=FPS, neutral=rest),
+            }
+            for rung in learned:
+                made[rung] = drive(
+                    prior, take.samples_16k, seed=seed, rung=rung, partner_16k=take.partner_16k, neutral=rest
+                )
+            for name, motion in made.items():
+                out.setdefault(name, []).append(motion)
+            bar.update(k + 1)
     return out
 
 

@@ -1,82 +1,111 @@
-"""Scores of the lips, from tables of frames; each with a bootstrap interval over segments of three seconds."""
+"""Whether the lips do what they should: errors in millimetres, courses of their opening, closures, silence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+from jaxtyping import Float, Int
+from scipy.ndimage import binary_dilation
 
-from avatar.evaluation.metrics import correlation, lag_frames, slope
-from avatar.evaluation.motion.frames import Frames
+from avatar.evaluation.motion.bootstrap import Score, Sums, Tally, deviation, pearson, ratio
+from avatar.evaluation.motion.material import Course, Pair
+from avatar.motion.prosody import runs_of
 
-Score = Callable[[Frames], float]
-DRAWS = 200
-
-
-def _share(part: np.ndarray, of: np.ndarray) -> float:
-    return float(part[of].mean()) if of.any() else float("nan")
-
-
-def closure_recall(frames: Frames) -> float:
-    """Of the frames in which the true lips are closed, the share near which the driver's are."""
-    return _share(frames.near_closed, frames.closed_true)
+TOLERANCE_FRAMES = 2
+_STILL_MM = 1e-3
+_UNSEEN, _STILL = "no frame was tracked", "a mouth never moves"
 
 
-def closure_precision(frames: Frames) -> float:
-    """Of the frames in which the driver's lips are closed in speech, the share near which the true ones are."""
-    return _share(frames.near_closed_true, frames.closed)
+def lip_scores(pair: Pair, closed_mm: float) -> dict[str, Tally | Score]:
+    """Errors of the lips, FaceFormer's among them (Fan et al., CVPR 2022), and how their opening follows the truth's.
+
+    Args:
+        closed_mm: aperture below which this person's lips count as closed.
+    """
+    apart = [m.expression - t.expression for m, t in zip(pair.made, pair.true, strict=True)]
+    lips = [1e3 * np.linalg.norm(np.tensordot(d, pair.geometry.lip_basis, 1), axis=-1) for d in apart]
+    made, true = ([c.aperture_mm for c in courses] for courses in (pair.made, pair.true))
+    rows = {
+        "lip_vertex_error_mm": [d.max(1) for d in lips],
+        "lip_vertex_error_mm2": [d.max(1) ** 2 for d in lips],
+        "lip_mean_error_mm": [d.mean(1) for d in lips],
+        "face_error_mm": [1e3 * np.sqrt(((d @ pair.geometry.gram) * d).sum(1).clip(0)) for d in apart],
+        "aperture_error_mm": [np.abs(a - b) for a, b in zip(made, true, strict=True)],
+    }
+    scores: dict[str, Tally | Score] = {name: Tally(pair.mean(r), ratio, _UNSEEN) for name, r in rows.items()}
+    moments = pair.moments(true, made, pair.held.known)
+    steps = pair.moments([np.diff(a) for a in true], [np.diff(a) for a in made], pair.known(1))
+    scores["aperture_r"] = Tally(moments, pearson, _STILL)
+    scores["aperture_speed_r"] = Tally(steps, pearson, _STILL)
+    scores["aperture_slope"] = Tally(moments, _slope, "the true mouth never moves")
+    scores["aperture_ratio"] = Tally(moments, _amplitudes, "the true mouth never moves")
+    scores |= _closures(pair, closed_mm) | {"closure_depth_error_mm": _depth_error(pair, closed_mm)}
+    energy = [np.diff(course.aperture_mm) ** 2 for course in pair.made]
+    return scores | {"silence_motion": pair.silence_over_speech(energy, "lips that never move")}
 
 
-def closure_f1(frames: Frames) -> float:
-    """Harmonic mean of both; 0 where the lips never close and should."""
-    recall, precision = closure_recall(frames), np.nan_to_num(closure_precision(frames))
-    return float(2 * recall * precision / (recall + precision)) if recall + precision > 0 else recall
+def _slope(sums: Sums) -> Float[np.ndarray, " b"]:
+    n, a, b = sums["n"], sums["a"], sums["b"]
+    variance = n * sums["aa"] - a**2
+    return np.where(variance > (_STILL_MM * n) ** 2, (n * sums["ab"] - a * b) / variance, np.nan)
 
 
-def silence_motion(frames: Frames) -> float:
-    """Energy of the driver's lip motion where nobody speaks, over that where somebody does."""
-    loud = (frames.speed[frames.speech] ** 2).mean() if frames.speech.any() else 0.0
-    return float((frames.speed[frames.quiet] ** 2).mean() / loud) if frames.quiet.any() and loud > 0 else float("nan")
+def _amplitudes(sums: Sums) -> Float[np.ndarray, " b"]:
+    true, made = (deviation(sums["n"], sums[k], sums[k + k]) for k in "ab")
+    return np.where(true > _STILL_MM, made / true, np.nan)
 
 
-SCORES: dict[str, Score] = {
-    "lip_vertex_error_mm": lambda f: float(f.lip_error.mean()),
-    "face_error_mm": lambda f: float(f.face_error.mean()),
-    "aperture_r": lambda f: correlation(f.opening_true, f.opening),
-    "aperture_speed_r": lambda f: correlation(f.speed_true, f.speed),
-    "aperture_slope": lambda f: slope(f.opening_true, f.opening),
-    "closure_f1": closure_f1,
-    "closure_precision": closure_precision,
-    "closure_recall": closure_recall,
-    "silence_motion": silence_motion,
-}
-COMPARED = ("lip_vertex_error_mm", "closure_f1", "aperture_speed_r")
-"""What a rung is compared with the one below by."""
+def _closures(pair: Pair, closed_mm: float) -> dict[str, Tally | Score]:
+    """Frames with closed lips in speech; a match is one of the other side's within `TOLERANCE_FRAMES`."""
+    counts: dict[str, list[np.ndarray]] = {name: [] for name in ("true", "met", "made", "right")}
+    for true, made, heard in zip(pair.true, pair.made, pair.held.heard, strict=True):
+        shut_true, shut = (heard.speech & (course.aperture_mm < closed_mm) for course in (true, made))
+        counts["true"].append(shut_true)
+        counts["met"].append(shut_true & _near(shut))
+        counts["made"].append(shut)
+        counts["right"].append(shut & _near(shut_true))
+    sums = {
+        name: pair.held.segments.sums([r.astype(float) for r in rows], pair.held.known) for name, rows in counts.items()
+    }
+    never = "the true lips never close in speech"
+    return {
+        "closure_f1": Tally(sums, _f1, never),
+        "closure_precision": Tally(sums, _precision, "the lips never close in speech"),
+        "closure_recall": Tally(sums, _recall, never),
+    }
 
 
-def lip_lag_frames(frames: Frames) -> int | None:
-    """By how many frames the driver's lips come after the true ones, by the best correlation within 12."""
-    return lag_frames(frames.opening_true, frames.opening, most=12)
+def _near(flags: np.ndarray) -> np.ndarray:
+    return np.asarray(binary_dilation(flags, iterations=TOLERANCE_FRAMES))
 
 
-def intervals(frames: Frames, below: Frames | None, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % intervals of all scores, and of `COMPARED` minus those of the rung below (`..._gain`), on the same draws."""
-    rng = np.random.default_rng([seed, 51])
-    members = [np.flatnonzero(frames.segment == k) for k in range(int(frames.segment[-1]) + 1)]
-    drawn: dict[str, list[float]] = {}
-    for _ in range(DRAWS):
-        chosen = np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
-        mine = frames[chosen]
-        for name, score in SCORES.items():
-            drawn.setdefault(name, []).append(score(mine))
-        if below is not None:
-            theirs = below[chosen]
-            for name in COMPARED:
-                drawn.setdefault(f"{name}_gain", []).append(drawn[name][-1] - SCORES[name](theirs))
-    return {name: _middle(values) for name, values in drawn.items()}
+def _recall(sums: Sums) -> Float[np.ndarray, " b"]:
+    return np.where(sums["true"] > 0, sums["met"] / sums["true"], np.nan)
 
 
-def _middle(values: list[float]) -> tuple[float, float]:
-    known = np.array(values)[np.isfinite(values)]
-    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
-    return float(low), float(high)
+def _precision(sums: Sums) -> Float[np.ndarray, " b"]:
+    return np.where(sums["made"] > 0, sums["right"] / sums["made"], np.nan)
+
+
+def _f1(sums: Sums) -> Float[np.ndarray, " b"]:
+    """0 where lips should close and never do."""
+    recall, precision = _recall(sums), np.nan_to_num(_precision(sums))
+    both = recall + precision
+    return np.where(both > 0, 2 * recall * precision / both, recall)
+
+
+def _depth_error(pair: Pair, closed_mm: float) -> Tally:
+    """How much further open, or more pressed, the lips are at their closest around each true closure in speech."""
+    starts, errors = list[np.ndarray](), list[np.ndarray]()
+    for true, made, heard, known in zip(pair.true, pair.made, pair.held.heard, pair.held.known, strict=True):
+        events = runs_of((true.aperture_mm < closed_mm) & heard.speech & known)
+        starts.append(events[:, 0])
+        errors.append(np.abs(_depths(made, events) - _depths(true, events)))
+    events = pair.held.segments.events
+    return Tally(
+        {"top": events(starts, errors), "bottom": events(starts)}, ratio, "the true lips never close in speech"
+    )
+
+
+def _depths(course: Course, events: Int[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
+    spans = [slice(max(0, start - TOLERANCE_FRAMES), end + TOLERANCE_FRAMES) for start, end in events]
+    return np.array([course.aperture_mm[span].min() for span in spans], np.float64)

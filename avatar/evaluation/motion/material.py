@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import binary_erosion, gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from avatar.evaluation.motion.bootstrap import Sums
-from avatar.evaluation.motion.frames import SEGMENT_SECONDS, speech_in
+from avatar.evaluation.motion.bootstrap import Sums, Tally
 from avatar.motion.eyes import head_degrees, lid_closure
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.features import HOP_SECONDS, features
@@ -22,6 +21,10 @@ from avatar.motion.space import MotionSpace, gaze_degrees
 from avatar.motion.takes import Take
 from avatar.tracks import Motion
 
+SEGMENT_SECONDS = 3.0
+"""Frames of a segment hang together: bootstrapping draws segments, not frames."""
+_QUIET_SECONDS = 0.25
+"""Silence begins so long after speech: lips need a moment to come to rest."""
 _RANGE_DB, _LEAST_DB = 35.0, -70.0
 """Sound that much under the loudest, or under this, is silence."""
 
@@ -48,9 +51,12 @@ class Heard:
         loud = gaussian_filter1d(found.energy_db.astype(np.float64), 0.02 / HOP_SECONDS)
         level = np.maximum(loud - max(float(np.percentile(loud, 95)) - _RANGE_DB, _LEAST_DB), 0)
         at, seconds = said.timestamps_seconds, motion.timestamps_seconds
+        speech = np.interp(seconds, at, said.speaking) > 0.5
+        around = max(1, round(_QUIET_SECONDS * motion.fps))
+        quiet = np.asarray(binary_erosion(~speech, iterations=around, border_value=1))
         return Heard(
             np.asarray(samples_16k, np.float32), np.interp(seconds, at, level),
-            np.interp(seconds, at, said.pitch_semitones), *speech_in(said, motion), said,
+            np.interp(seconds, at, said.pitch_semitones), speech, quiet, said,
         )  # fmt: skip
 
 
@@ -205,3 +211,19 @@ class Pair:
         products = {"n": lambda p, q: np.ones_like(p), "a": lambda p, q: p, "b": lambda p, q: q}
         products |= {"aa": lambda p, q: p * p, "bb": lambda p, q: q * q, "ab": lambda p, q: p * q}
         return {k: sums([f(p, q) for p, q in zip(a, b, strict=True)], where) for k, f in products.items()}
+
+    def silence_over_speech(self, rows: Sequence[np.ndarray], still: str) -> Tally:
+        """Mean of a number per step from frame to frame where nobody speaks, over that where somebody does.
+
+        Args:
+            still: what has no such ratio, in words.
+        """
+        sums: dict[str, np.ndarray] = {}
+        for name in ("quiet", "speech"):
+            where = [getattr(h, name)[1:] & k for h, k in zip(self.held.heard, self.known(1), strict=True)]
+            sums |= {name + key: part for key, part in self.mean(rows, where).items()}
+        return Tally(sums, _quieter, f"no silence, no speech, or {still}")
+
+
+def _quieter(sums: Sums) -> Float[np.ndarray, " b"]:
+    return (sums["quiettop"] / sums["quietbottom"]) / (sums["speechtop"] / sums["speechbottom"])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avatar.evaluation.motion.frames import closed_below_mm
 from avatar.evaluation.motion.frechet import WindowBasis, bases
 from avatar.evaluation.motion.material import HeldOut
 from avatar.evaluation.motion.probe import SyncProbe
@@ -16,6 +15,8 @@ from avatar.motion.hearing import level_of
 from avatar.motion.space import MotionSpace
 from avatar.motion.takes import Take
 
+CLOSED_QUANTILE = 0.08
+"""Lips count as closed below this quantile of the opening in the training's speech."""
 _LEAST_SILENT_FRAMES = 25
 
 
@@ -23,6 +24,7 @@ _LEAST_SILENT_FRAMES = 25
 class Reference:
     """Statistics of the training takes."""
 
+    geometry: FaceGeometry
     space: MotionSpace
     training: HeldOut
     closed_mm: float
@@ -39,10 +41,13 @@ class Reference:
         space = MotionSpace.of(training, geometry)
         known = HeldOut.of(training, geometry, space)
         aperture = np.concatenate([c.aperture_mm for c in known.courses])
-        silent = np.concatenate([heard.quiet for heard in known.heard]) & np.concatenate(known.known)
+        tracked = np.concatenate(known.known)
+        silent = np.concatenate([heard.quiet for heard in known.heard]) & tracked
+        spoken = np.concatenate([heard.speech for heard in known.heard]) & tracked
         at_rest = 1e3 * float(geometry.aperture(space.rest_expression[None].astype(np.float64))[0])
         return Reference(
-            space, known, closed_below_mm(training, geometry),
+            geometry, space, known,
+            float(np.quantile(aperture[spoken], CLOSED_QUANTILE)) if spoken.any() else at_rest,
             float(np.median(aperture[silent])) if silent.sum() >= _LEAST_SILENT_FRAMES else at_rest,
             SyncProbe.of(known, space, level_of([take.samples_16k for take in training])),
             bases(known),

@@ -5,48 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from avatar.evaluation.metrics import rounded
 from avatar.evaluation.motion.bootstrap import Score, Tally
 from avatar.evaluation.motion.dynamics import dynamics_scores, trembling_scores
 from avatar.evaluation.motion.events import beat_scores, drift_degrees, eye_scores, pause_scores, support_scores
 from avatar.evaluation.motion.frechet import frechet_scores
+from avatar.evaluation.motion.lips import lip_scores
 from avatar.evaluation.motion.material import Course, HeldOut, Pair, steady
-from avatar.evaluation.motion.mouth import mouth_scores
 from avatar.evaluation.motion.reference import Reference
 from avatar.evaluation.motion.sync import sync_scores
-from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.resampling import resampled
 from avatar.tracks import Motion
 
 
-def measure(
-    generated: Sequence[Motion],
-    held: HeldOut,
-    geometry: FaceGeometry,
-    reference: Reference,
-    borders: Sequence[np.ndarray] | None = None,
-) -> dict[str, Score]:
+def measure(generated: Sequence[Motion], held: HeldOut, reference: Reference) -> dict[str, Score]:
     """Scores of a driver's motions, one for each held-out take, by name.
 
     Args:
         generated: on the takes' clocks, at any rate; one that ends before its take stays as it is until the end.
-        borders: of each take, the frames at which the pieces begin that the driver made it in; of these none is known
-            if not given.
     """
-    pair = pair_of(generated, held, geometry, reference)
-    found = mouth_scores(pair, reference.closed_mm) | sync_scores(pair, reference.probe)
-    found |= dynamics_scores(pair) | trembling_scores(pair, borders) | frechet_scores(pair, reference.windows)
+    pair = pair_of(generated, held, reference)
+    found = lip_scores(pair, reference.closed_mm) | sync_scores(pair, reference.probe)
+    found |= dynamics_scores(pair) | trembling_scores(pair) | frechet_scores(pair, reference.windows)
     found |= beat_scores(pair) | eye_scores(pair) | pause_scores(pair, reference.rest_mm)
     found |= support_scores(pair, reference.training) | {"head_drift_deg": drift_degrees(pair)}
     return judged(found)
 
 
-def pair_of(generated: Sequence[Motion], held: HeldOut, geometry: FaceGeometry, reference: Reference) -> Pair:
+def pair_of(generated: Sequence[Motion], held: HeldOut, reference: Reference) -> Pair:
     """A driver's motions beside the truth."""
     fitted = [resampled(steady(m), true.timestamps_seconds) for m, true in zip(generated, held.motions, strict=True)]
-    return Pair(held, fitted, [Course.of(motion, geometry, reference.space) for motion in fitted], geometry)
+    made = [Course.of(motion, reference.geometry, reference.space) for motion in fitted]
+    return Pair(held, fitted, made, reference.geometry)
 
 
 def judged(found: Mapping[str, Tally | Score]) -> dict[str, Score]:

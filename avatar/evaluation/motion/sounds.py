@@ -16,19 +16,18 @@ from scipy.signal import istft, resample_poly, stft
 
 from avatar.evaluation.metrics import rounded
 from avatar.evaluation.motion.bootstrap import Score
-from avatar.evaluation.motion.frames import frames_of
-from avatar.evaluation.motion.further import judged, pair_of
-from avatar.evaluation.motion.lips import closure_f1
+from avatar.evaluation.motion.lips import lip_scores
 from avatar.evaluation.motion.material import HeldOut
 from avatar.evaluation.motion.reference import Reference
+from avatar.evaluation.motion.scores import judged, pair_of
 from avatar.evaluation.motion.sync import sync_scores
 from avatar.motion.audio import RATE
-from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.hearing import FPS
 from avatar.motion.resampling import resampled
 from avatar.motion.takes import Take
 from avatar.tracks import Motion
 
+COMPARED = ("closure_f1", "lip_vertex_error_mm", "aperture_speed_r", "sync_distance", "sync_confidence")
 _FFT, _HOP = 1024, 256
 _LIFTER = 40
 """Cepstra below which are the envelope's: pitch of up to 400 Hz lies beyond."""
@@ -114,7 +113,6 @@ DISGUISES: dict[str, Disguise] = {
 def robustness(
     drive: Callable[[np.ndarray], Motion],
     takes: Sequence[Take],
-    geometry: FaceGeometry,
     reference: Reference,
     disguises: Mapping[str, Disguise] = DISGUISES,
 ) -> dict[str, dict[str, float | None]]:
@@ -124,13 +122,13 @@ def robustness(
         drive: motion for a sound (16 kHz mono).
         takes: held out, at 25 frames per second.
     """
-    plain = _scores([drive(take.samples_16k) for take in takes], takes, takes, geometry, reference)
+    plain = _scores([drive(take.samples_16k) for take in takes], takes, reference)
     out = {}
     for name, disguise in disguises.items():
         others = [disguise.of(take) for take in takes]
         # Lips are to fit the words, so sync is judged on clean sound; only another tempo has another truth.
         truth = takes if disguise.tempo == 1 else others
-        found = _scores([drive(take.samples_16k) for take in others], truth, truth, geometry, reference)
+        found = _scores([drive(take.samples_16k) for take in others], truth, reference)
         out[name] = {key: _change(plain[key], value) for key, value in found.items()}
     return out
 
@@ -139,14 +137,10 @@ def _change(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else rounded(after - before)
 
 
-def _scores(
-    motions: Sequence[Motion], truth: Sequence[Take], heard: Sequence[Take], geometry: FaceGeometry, known: Reference
-) -> dict[str, float | None]:
-    table = frames_of(motions, truth, geometry, known.closed_mm)
-    held = HeldOut.of(heard, geometry, known.space)
-    sync: dict[str, Score] = judged(sync_scores(pair_of(motions, held, geometry, known), known.probe))
-    told = {name: sync[name].value for name in ("sync_distance", "sync_confidence")}
-    return {"closure_f1": closure_f1(table), "lip_vertex_error_mm": float(table.lip_error.mean())} | told
+def _scores(motions: Sequence[Motion], truth: Sequence[Take], known: Reference) -> dict[str, float | None]:
+    pair = pair_of(motions, HeldOut.of(truth, known.geometry, known.space), known)
+    found: dict[str, Score] = judged(lip_scores(pair, known.closed_mm) | sync_scores(pair, known.probe))
+    return {name: found[name].value for name in COMPARED}
 
 
 def _spectrum(samples: np.ndarray) -> Complex[np.ndarray, "f t"]:

@@ -24,10 +24,15 @@ SYNC_SCORES = ("sync_distance", "sync_confidence", "sync_offset_frames")
 
 
 def sync_scores(pair: Pair, probe: SyncProbe) -> dict[str, Tally | Score]:
-    """Of lips and sound; what comes late is positive. The lag to the true lips is `lips.lip_lag_frames`."""
+    """Of lips with the true lips and with the sound; what comes late is positive."""
+    true, made = ([c.aperture_mm for c in courses] for courses in (pair.true, pair.made))
+    lips = _lagged(pair, true, made, pair.held.known)
     energy = [np.diff(heard.level_db) for heard in pair.held.heard]
-    speed = _lagged(pair, energy, [np.diff(course.aperture_mm) for course in pair.made], pair.known(1))
-    return {"sound_lag_frames": Tally(speed, best_lag, "the mouth does not move with the sound")} | _probed(pair, probe)
+    speed = _lagged(pair, energy, [np.diff(aperture) for aperture in made], pair.known(1))
+    return {
+        "lag_frames": Tally(lips, best_lag, "the mouth does not move with the true one"),
+        "sound_lag_frames": Tally(speed, best_lag, "the mouth does not move with the sound"),
+    } | _probed(pair, probe)
 
 
 def _lagged(pair: Pair, first: Sequence[np.ndarray], second: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> Sums:
