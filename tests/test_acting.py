@@ -17,10 +17,10 @@ from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.motion.controls.edits import Edits, Key
 from avatar.motion.controls.edits_file import write_edits
-from avatar.motion.controls.gaze import eye_angles
 from avatar.motion.controls.options import Dials
 from avatar.motion.controls.pose import angles
 from avatar.motion.controls.rest import Rest
+from avatar.motion.eye_angles import eye_angles
 from avatar.motion.groups import GROUPS
 from avatar.motion.motion_io import save_motion
 from avatar.types import MOTION_FIELDS

@@ -13,10 +13,11 @@ from avatar.head.arkit import ARKIT_INDEX, ARKIT_NAMES
 from avatar.motion.blinks import blink_track, paced_blinks
 from avatar.motion.controls.closures import closed
 from avatar.motion.controls.dials import Dials, apply_dials
-from avatar.motion.controls.gaze import eye_angles, look_at
+from avatar.motion.controls.gaze import look_at
 from avatar.motion.controls.lids import LIDS, find_blinks, with_blink_rate, without_blinks
 from avatar.motion.controls.pose import angles, places, turns
 from avatar.motion.controls.rest import Rest
+from avatar.motion.eye_angles import eye_angles
 from avatar.motion.groups import GROUPS
 from avatar.types import MOTION_FIELDS
 

@@ -15,9 +15,9 @@ from avatar.motion.controls.direction_text import parse_directions, read_directi
 from avatar.motion.controls.direction_words import NAMES, canonical
 from avatar.motion.controls.directions import Direction, apply_directions, gesture_of
 from avatar.motion.controls.emotion import Emotion, apply_emotion
-from avatar.motion.controls.gaze import eye_angles
 from avatar.motion.controls.gestures import GESTURES
 from avatar.motion.controls.pose import angles, places
+from avatar.motion.eye_angles import eye_angles
 from avatar.motion.groups import GROUPS
 from avatar.types import MOTION_FIELDS
 

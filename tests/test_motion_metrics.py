@@ -33,13 +33,13 @@ from avatar.evaluation.motion.sounds import DISGUISES, Disguise, robustness
 from avatar.evaluation.motion.sync import sync_scores
 from avatar.head import load_head
 from avatar.motion.blinks import blink_track
+from avatar.motion.eye_angles import with_gaze
 from avatar.motion.eyes import head_degrees, head_share
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.features import features
 from avatar.motion.groups import GROUPS
 from avatar.motion.resampling import resampled
 from avatar.motion.rules import drive
-from avatar.motion.space import set_gaze
 from avatar.motion.takes import Take
 from avatar.tracks import Motion
 from preprocess.studio.speakers import recital
@@ -281,14 +281,13 @@ def test_nods_on_stressed_syllables_are_seen(judge: Judge, held: HeldOut):
 
 
 def test_eyes_blink_and_rest_as_they_were_made_to(judge: Judge, held: HeldOut):
-    lids, gaze = list(GROUPS["lids"]), list(GROUPS["gaze"])
+    lids = list(GROUPS["lids"])
     made = []
     for motion in held.motions:
         t = motion.timestamps_seconds
         expression = motion.expression.copy()
         expression[:, lids] = 0.8 * blink_track(t, 3)[:, None]
-        expression[:, gaze] = 0
-        set_gaze(expression, np.stack([5.0 * (t % 2 < 1) - 2.5, 0 * t, 0 * t], 1))
+        expression = with_gaze(expression, np.stack([5.0 * (t % 2 < 1) - 2.5, 0 * t], 1))
         made.append(with_head(replace(motion, expression=expression), np.zeros((len(t), 3))))
     found = judged(eye_scores(judge.pair(made)))
     assert found["blink_completeness"].value == pytest.approx(0.8, abs=0.05)

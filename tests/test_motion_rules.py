@@ -9,7 +9,7 @@ from scipy.signal import lfilter
 
 from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
-from avatar.motion.blinks import blink_track, gaze_actions, gaze_track, head_track
+from avatar.motion.blinks import blink_track, gaze_track, head_track
 from avatar.motion.rules import drive
 from avatar.motion.visemes import CUE_FPS, hear, mouth
 
@@ -140,7 +140,8 @@ def test_gaze_and_head_stay_in_their_limits_and_depend_on_time_only():
     assert np.abs(gaze).max() <= 6 and gaze.std() > 0.3
     assert np.allclose(head_track(t[:100], 7), head[:100])
     assert np.allclose(gaze_track(t[:100], 7), gaze[:100], atol=1e-6)
-    left = gaze_actions(12.5, -5.0)
+    eyes = with_gaze(np.zeros((1, 52)), np.array([[12.5, -5.0]]))[0]
+    left = {name: eyes[i] for name, i in ARKIT_INDEX.items()}
     assert left["eyeLookOutLeft"] == left["eyeLookInRight"] == 0.5 and left["eyeLookDownLeft"] == pytest.approx(0.2)
     assert left["eyeLookOutRight"] == left["eyeLookUpLeft"] == 0
 

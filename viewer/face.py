@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
 from avatar.head.arkit import ARKIT_INDEX, ARKIT_NAMES
-from avatar.motion.blinks import FULL_DOWN_DEGREES, FULL_SIDE_DEGREES, FULL_UP_DEGREES, gaze_actions
+from avatar.motion.eye_angles import gaze_degrees, with_gaze
 from avatar.types import HeadParams
 
 COMMON = (
@@ -47,9 +48,10 @@ class Face:
 
 def face_to_params(face: Face, rest: HeadParams) -> HeadParams:
     """Head parameters of a face; `rest` gives the person's mean pose."""
-    expression = torch.zeros_like(rest.expression)
-    for name, value in (face.actions | gaze_actions(*face.gaze)).items():
-        expression[ARKIT_INDEX[name]] = float(value)
+    actions = np.zeros((1, len(ARKIT_INDEX)), np.float32)
+    for name, value in face.actions.items():
+        actions[0, ARKIT_INDEX[name]] = value
+    expression = torch.from_numpy(with_gaze(actions, np.array([face.gaze]))[0]).to(rest.expression)
     turn = Rotation.from_euler("YXZ", face.head, degrees=True).as_matrix()
     return HeadParams(
         expression,
@@ -62,12 +64,7 @@ def face_to_params(face: Face, rest: HeadParams) -> HeadParams:
 def params_to_face(params: HeadParams, rest: HeadParams) -> Face:
     """The inverse of `face_to_params`; both eyes are taken to look the same way."""
     value = {name: float(params.expression[i]) for name, i in ARKIT_INDEX.items()}
-
-    def toward(*names: str) -> float:
-        return sum(value[f"eyeLook{n}"] for n in names) / len(names)
-
-    left = FULL_SIDE_DEGREES * (toward("OutLeft", "InRight") - toward("InLeft", "OutRight"))
-    up = FULL_UP_DEGREES * toward("UpLeft", "UpRight") - FULL_DOWN_DEGREES * toward("DownLeft", "DownRight")
+    left, up, _ = gaze_degrees(params.expression[None].numpy())[0].tolist()
     turn = (rest.rotation.T @ params.rotation).double().numpy()
     yaw, pitch, roll = Rotation.from_matrix(turn).as_euler("YXZ", degrees=True)
     offset = (params.translation - rest.translation).tolist()

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-FULL_SIDE_DEGREES, FULL_UP_DEGREES, FULL_DOWN_DEGREES = 25.0, 20.0, 25.0
-"""Turn of the eye at full strength of an `eyeLook*` action, as our heads are made."""
 _SACCADE_SECONDS = 0.04
 
 
@@ -119,17 +117,6 @@ def head_track(seconds: Float[np.ndarray, " t"], seed: int, limit_degrees: float
     weights = 0.1 / (0.1 + hz)
     sway = (weights * np.sin(2 * np.pi * hz * seconds[:, None, None] + phase)).sum(1) / weights.sum(0)
     return sway * limit_degrees * np.array([1.0, 0.7, 0.45])
-
-
-def gaze_actions(left_degrees, up_degrees) -> dict[str, Float[np.ndarray, " t"] | float]:
-    """The eight `eyeLook*` actions of a gaze direction (scalars or tracks), degrees to the subject's left and up."""
-    left, up = np.asarray(left_degrees, dtype=np.float64), np.asarray(up_degrees, dtype=np.float64)
-    to_left, to_right = (np.clip(x / FULL_SIDE_DEGREES, 0, 1) for x in (left, -left))
-    to_up, to_down = np.clip(up / FULL_UP_DEGREES, 0, 1), np.clip(-up / FULL_DOWN_DEGREES, 0, 1)
-    return {
-        "eyeLookOutLeft": to_left, "eyeLookInRight": to_left, "eyeLookInLeft": to_right, "eyeLookOutRight": to_right,
-        "eyeLookUpLeft": to_up, "eyeLookUpRight": to_up, "eyeLookDownLeft": to_down, "eyeLookDownRight": to_down,
-    }  # fmt: skip
 
 
 def smoothstep(x: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ from scipy.spatial.transform import Rotation
 
 from avatar.errors import FormatMismatch
 from avatar.motion.blinks import Gaze, paced_blinks
+from avatar.motion.eye_angles import gaze_degrees, with_gaze
 from avatar.motion.groups import GROUPS
-from avatar.motion.space import gaze_degrees, set_gaze
 from avatar.tracks import Motion
 
 SHUT, OPEN = 0.5, 0.3
@@ -112,8 +112,7 @@ class LiveEyes:
         expression[:, self._lids] = rest + (1 - rest) * closed
         look = self._gaze.at(seconds) + (habits.rest_yaw_degrees, habits.rest_pitch_degrees)
         look = look - habits.head_share * head_degrees(motion)[:, :2] * (1, -1)
-        set_gaze(expression, np.column_stack([look, np.zeros(len(look))]))
-        return replace(motion, expression=expression.astype(np.float32))
+        return replace(motion, expression=with_gaze(expression, look).astype(np.float32))
 
 
 def head_degrees(motion: Motion) -> Float[np.ndarray, "t 3"]:

@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
-from avatar.motion.blinks import blink_track, gaze_actions, gaze_track, head_track
+from avatar.motion.blinks import blink_track, gaze_track, head_track
+from avatar.motion.eye_angles import with_gaze
 from avatar.motion.phones import Phone, articulation
 from avatar.motion.visemes import CUE_FPS, RATE, SEALED, articulated, hear, shapes, target_vector
 from avatar.tracks import JOINTS, N_EXPRESSIONS, Motion
@@ -124,7 +125,7 @@ def add_eyes(
     blink_every_seconds: float = 4.0,
     straying: float | Float[np.ndarray, " t"] = 1.0,
 ) -> Float[np.ndarray, "t 52"]:
-    """Set the gaze and close the lids of blinks, in place.
+    """The gaze set, and the lids closed in blinks.
 
     Args:
         head: the turn (yaw, pitch, roll in degrees) that the eyes make up for.
@@ -132,8 +133,7 @@ def add_eyes(
     """
     gaze = gaze_track(seconds, seed) * np.asarray(straying)[..., None]
     # The eyes turn against the head, so that they stay on what they look at.
-    for name, track in gaze_actions(gaze[:, 0] - head[:, 0], gaze[:, 1] + head[:, 1]).items():
-        expression[:, ARKIT_INDEX[name]] = track
+    expression = with_gaze(expression, gaze - head[:, :2] * (1, -1))
     lids = blink_track(seconds, seed, blink_every_seconds)
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
         column = expression[:, ARKIT_INDEX[name]]

@@ -17,8 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from avatar.driving_maths import EXPRESSION_RANGE, soft_clamp
 from avatar.errors import FormatMismatch
-from avatar.head.arkit import ARKIT_INDEX
-from avatar.motion.blinks import FULL_DOWN_DEGREES, FULL_SIDE_DEGREES, FULL_UP_DEGREES, gaze_actions
+from avatar.motion.eye_angles import gaze_degrees, with_gaze
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.groups import GROUPS
 from avatar.motion.takes import Take
@@ -125,7 +124,7 @@ class MotionSpace:
         expression = np.repeat(np.asarray(base, np.float64)[None], len(x), axis=0)
         expression += physical[:, columns["lips"]] @ self.lips_basis + physical[:, columns["upper"]] @ self.upper_basis
         expression[:, GROUPS["lids"]] += physical[:, columns["lids"]]
-        set_gaze(expression, physical[:, columns["gaze"]])
+        expression = with_gaze(expression, physical[:, columns["gaze"]])
         head = physical[:, columns["head"]]
         return Motion(
             timestamps_seconds=np.asarray(seconds, np.float64),
@@ -172,25 +171,6 @@ class MotionSpace:
         if not (space.deviation > 0).all():
             raise _unusable("a deviation of 0")
         return space
-
-
-def gaze_degrees(expression: Float[np.ndarray, "t 52"]) -> Float[np.ndarray, "t 3"]:
-    """Where the eyes look: to the subject's left, up, and how far they converge (right eye's yaw over the left)."""
-    looks = {name: expression[:, index] for name, index in ARKIT_INDEX.items() if name.startswith("eyeLook")}
-    left = FULL_SIDE_DEGREES * (looks["eyeLookOutLeft"] - looks["eyeLookInLeft"])
-    right = FULL_SIDE_DEGREES * (looks["eyeLookInRight"] - looks["eyeLookOutRight"])
-    up = FULL_UP_DEGREES * (looks["eyeLookUpLeft"] + looks["eyeLookUpRight"]) / 2
-    down = FULL_DOWN_DEGREES * (looks["eyeLookDownLeft"] + looks["eyeLookDownRight"]) / 2
-    return np.stack([(left + right) / 2, up - down, right - left], 1)
-
-
-def set_gaze(expression: Float[np.ndarray, "t 52"], gaze: Float[np.ndarray, "t 3"]) -> None:
-    """Let the eyes look somewhere, in place; the reverse of `gaze_degrees`."""
-    yaw, pitch, vergence = gaze.T
-    for side, own in (("Left", yaw - vergence / 2), ("Right", yaw + vergence / 2)):
-        for name, track in gaze_actions(own, pitch).items():
-            if name.endswith(side):
-                expression[:, ARKIT_INDEX[name]] = track
 
 
 def _components(

@@ -102,7 +102,7 @@ def act(
     sway += _TREMOR_DEGREES * _tremor(times, seed, 37)
     turned = turns(times, manner, seed) * (1 - _FREED * listening.attention)[:, None]
     # Eyes make up for the sway, but only in part for a turn: one does not look out of the corners of the eyes for long.
-    add_eyes(
+    expression = add_eyes(
         expression, times, sway + 0.35 * turned, seed,
         blink_every_seconds=manner.blink_every_seconds, straying=manner.straying * (1 - _FIXED * listening.attention),
     )  # fmt: skip

@@ -20,10 +20,10 @@ from avatar.evaluation.motion.scores import as_columns, measure
 from avatar.evaluation.report import svg_of
 from avatar.files import atomic_path
 from avatar.motion.audio import RATE
+from avatar.motion.eye_angles import gaze_degrees
 from avatar.motion.eyes import head_degrees
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.groups import GROUPS
-from avatar.motion.space import gaze_degrees
 from avatar.motion.takes import Take
 from avatar.tracks import Motion
 

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import wasserstein_distance
 
+from avatar.motion.eye_angles import gaze_degrees
 from avatar.motion.eyes import blinks, head_degrees, head_share, onsets, speed
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.groups import GROUPS
-from avatar.motion.space import gaze_degrees
 from avatar.tracks import Motion
 
 

@@ -11,13 +11,14 @@ from scipy.ndimage import binary_erosion, gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from avatar.evaluation.motion.bootstrap import Sums, Tally
+from avatar.motion.eye_angles import gaze_degrees
 from avatar.motion.eyes import head_degrees, lid_closure
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.features import HOP_SECONDS, features
 from avatar.motion.hearing import FPS
 from avatar.motion.prosody import Prosody, prosody
 from avatar.motion.resampling import resampled
-from avatar.motion.space import MotionSpace, gaze_degrees
+from avatar.motion.space import MotionSpace
 from avatar.motion.takes import Take
 from avatar.tracks import Motion
 

@@ -11,9 +11,9 @@ from jaxtyping import Float
 
 from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
-from avatar.motion.controls.gaze import EYE_HIGH, EYE_LOW, eye_angles, with_eyes
 from avatar.motion.controls.pose import angles, places, turned
 from avatar.motion.controls.rest import Rest
+from avatar.motion.eye_angles import EYE_HIGH, EYE_LOW, eye_angles, with_eyes
 from avatar.motion.groups import GROUPS
 from avatar.tracks import Motion
 

@@ -8,11 +8,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from avatar.motion.controls.closures import closed, keep_closures
-from avatar.motion.controls.gaze import AHEAD, EYE_HIGH, EYE_LOW, eye_angles, look_at, with_eyes
+from avatar.motion.controls.gaze import AHEAD, look_at
 from avatar.motion.controls.lids import with_blink_rate
 from avatar.motion.controls.options import Dials, Point
 from avatar.motion.controls.pose import angles, places, turns, with_pose
 from avatar.motion.controls.rest import Rest
+from avatar.motion.eye_angles import EYE_HIGH, EYE_LOW, eye_angles, with_eyes
 from avatar.motion.groups import GROUPS
 from avatar.motion.visemes import SEALED, target_vector
 from avatar.tracks import JOINTS, Motion

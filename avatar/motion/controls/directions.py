@@ -14,11 +14,12 @@ from avatar.motion.blinks import smoothstep
 from avatar.motion.controls.blending import add_actions, of_mood
 from avatar.motion.controls.drivers import crossfade
 from avatar.motion.controls.emotion_table import EMOTIONS
-from avatar.motion.controls.gaze import AHEAD, EYE_HIGH, EYE_LOW, eye_angles, look_at, with_eyes
+from avatar.motion.controls.gaze import AHEAD, look_at
 from avatar.motion.controls.gestures import GESTURES, Gesture
 from avatar.motion.controls.options import Point
 from avatar.motion.controls.pose import turned
 from avatar.motion.controls.rest import Rest
+from avatar.motion.eye_angles import EYE_HIGH, EYE_LOW, eye_angles, with_eyes
 from avatar.motion.visemes import target_vector
 from avatar.tracks import Motion
 

@@ -1,4 +1,4 @@
-"""Where the eyes look, in degrees: read from the `eyeLook*` actions, set, and aimed at a point in space."""
+"""Eyes and head aimed at a point in space."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from avatar.errors import BadInput
-from avatar.head.arkit import ARKIT_INDEX, GAZE_DEGREES
 from avatar.motion.controls.options import Point
 from avatar.motion.controls.pose import ORDER, angles, places, turned, turns
 from avatar.motion.controls.rest import Rest
+from avatar.motion.eye_angles import EYE_HIGH, EYE_LOW, eye_angles, with_eyes
 from avatar.tracks import JOINTS, Motion
 
-EYE_LOW = np.array([-GAZE_DEGREES["In"], -GAZE_DEGREES["Down"]])
-EYE_HIGH = np.array([GAZE_DEGREES["Out"], GAZE_DEGREES["Up"]])
-"""How far an eye turns (to the subject's left, up), degrees."""
 HEAD_SHARE = 0.4
 """Of the way to a target that the head goes: eyes alone look sly beyond some 15 degrees."""
 HEAD_LIMIT = np.array([55.0, 35.0])
@@ -27,38 +24,7 @@ _COMFORT_LOW, _COMFORT_HIGH = np.array([-20.0, -20.0]), np.array([20.0, 15.0])
 _NEAREST_METRES = 0.08
 AHEAD: Point = (0.0, 0.03, 10.0)
 """Whoever is talked to, in the rest frame, if nothing better is known: straight ahead, far enough for parallel eyes."""
-
-_SIDES = {"Left": ("Out", "In"), "Right": ("In", "Out")}
-"""Of each eye, the actions that look to the subject's left and right."""
 _EYE_JOINTS = [JOINTS.index("left_eye"), JOINTS.index("right_eye")]
-
-
-def eye_angles(expression: Float[np.ndarray, "t 52"]) -> Float[np.ndarray, "t 2 2"]:
-    """Of the left and the right eye: degrees to the subject's left, degrees up."""
-
-    def turn(positive: str, negative: str, side: str) -> np.ndarray:
-        pair = (
-            expression[:, ARKIT_INDEX[f"eyeLook{name}{side}"]] * GAZE_DEGREES[name] for name in (positive, negative)
-        )
-        first, second = pair
-        return first - second
-
-    return np.stack([np.stack([turn(*_SIDES[s], s), turn("Up", "Down", s)], -1) for s in _SIDES], 1).astype(np.float64)
-
-
-def with_eyes(
-    expression: Float[np.ndarray, "t 52"], degrees: Float[np.ndarray, "t 2 2"], where: np.ndarray | None = None
-) -> Float[np.ndarray, "t 52"]:
-    """The eyes turned as `eye_angles` has it, within their limits; frames not in `where` stay the same to the bit."""
-    where = np.ones(len(expression), bool) if where is None else where
-    out = expression.copy()
-    for eye, (side, (left, right)) in enumerate(_SIDES.items()):
-        for axis, (positive, negative) in enumerate(((left, right), ("Up", "Down"))):
-            for name, sign in ((positive, 1), (negative, -1)):
-                column = ARKIT_INDEX[f"eyeLook{name}{side}"]
-                value = (sign * degrees[:, eye, axis] / GAZE_DEGREES[name]).clip(0, 1)
-                out[where, column] = value[where]
-    return out
 
 
 def look_at(
