@@ -10,11 +10,11 @@ from motions import REST, SLOW_BLINK, blinks_in, chatter, still_motion
 
 from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX, ARKIT_NAMES
-from avatar.motion.blinks import blink_track, paced_blinks
+from avatar.motion.blinks import blink_track, find_blinks, paced_blinks
 from avatar.motion.controls.closures import closed
 from avatar.motion.controls.dials import Dials, apply_dials
 from avatar.motion.controls.gaze import look_at
-from avatar.motion.controls.lids import LIDS, find_blinks, with_blink_rate, without_blinks
+from avatar.motion.controls.lids import LIDS, with_blink_rate, without_blinks
 from avatar.motion.controls.pose import angles, places, turns
 from avatar.motion.controls.rest import Rest
 from avatar.motion.eye_angles import eye_angles

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.ndimage import grey_opening
 
 _SACCADE_SECONDS = 0.04
+_LONGEST_SECONDS = 0.6
+"""Lids that stay shut longer are closed on purpose, or sleep."""
+_DEEP, _EDGE = 0.3, 0.03
+"""A blink closes the lids this far on top of how they were; it begins and ends where they are this far from it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,15 @@ def paced_blinks(
         share = np.random.default_rng([seed, 4, stretch % 2**32]).uniform(0, play)
         track = np.maximum(track, shape.at(seconds - every * (stretch + share)))
     return track
+
+
+def find_blinks(lids: Float[np.ndarray, "t 2"], fps: float) -> list[slice]:
+    """Frames of every blink of both eyes together; a wink of one is none."""
+    window = max(3, round(_LONGEST_SECONDS * fps) | 1)
+    rise = np.stack([lid - grey_opening(lid, size=window) for lid in lids.T.astype(np.float64)])
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], rise.mean(0) > _EDGE, [0]])))
+    runs = [slice(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+    return [run for run in runs if rise[:, run].mean(0).max() > _DEEP and rise[:, run].max(1).min() > _DEEP / 3]
 
 
 def gaze_track(

@@ -15,14 +15,13 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from avatar.errors import FormatMismatch
-from avatar.motion.blinks import Gaze, paced_blinks
+from avatar.motion.blinks import Gaze, find_blinks, paced_blinks
 from avatar.motion.eye_angles import gaze_degrees, with_gaze
 from avatar.motion.groups import GROUPS
 from avatar.tracks import Motion
 
-SHUT, OPEN = 0.5, 0.3
-"""Closure of the lids over rest from which on they were shut, and below which they are open again."""
 SACCADE_DEGREES_PER_SECOND = 60.0
+_LEAST_DEPTH = 0.5
 _LEAST_TURN = 2.0
 """Degrees per second from which on eyes are seen to make up for a turn of the head."""
 _LEAST_FRAMES = 50
@@ -50,7 +49,7 @@ class EyeHabits:
         """Habits of motions about the identity pose; usual ones where too little happens to tell."""
         found = [blinks(m) for m in motions]
         count, length = sum(map(len, found)), sum(len(m) / m.fps for m in motions)
-        lids = np.concatenate([lid_closure(m) for m in motions])
+        depths = [lid_closure(m)[blink].max() for m, runs in zip(motions, found, strict=True) for blink in runs]
         share = head_share(motions)
         share = float(np.clip(share, 0, 1.2)) if np.isfinite(share) else _USUAL["head_share"]
         looks = [gaze_degrees(m.expression)[:, :2] + share * head_degrees(m)[:, :2] * (1, -1) for m in motions]
@@ -60,7 +59,7 @@ class EyeHabits:
         reach = np.clip(np.sqrt(2) * looked.std(0), 0.2, 10.0)  # every other fixation is on the listener
         return EyeHabits(
             blink_every_seconds=float(np.clip(length / count, 1.2, 30)) if count > 1 else _USUAL["blink_every_seconds"],
-            lid_depth=float(np.clip(np.quantile(lids[lids > SHUT], 0.9), SHUT, 1.0)) if count else 1.0,
+            lid_depth=float(np.clip(np.median(depths), _LEAST_DEPTH, 1.0)) if count else 1.0,
             fixation_seconds=float(np.clip(length / saccades, 0.4, 10)) if saccades > 1 else _USUAL["fixation_seconds"],
             reach_yaw_degrees=float(reach[0]),
             reach_pitch_degrees=float(reach[1]),
@@ -126,18 +125,9 @@ def lid_closure(motion: Motion) -> Float[np.ndarray, " t"]:
     return lids - np.quantile(lids, 0.2)
 
 
-def blinks(motion: Motion) -> list[tuple[float, float]]:
-    """Start and length of every blink, seconds."""
-    found, start, shut = list[tuple[float, float]](), None, False
-    for t, lid in zip(motion.timestamps_seconds.tolist(), lid_closure(motion).tolist(), strict=True):
-        if start is None and lid > OPEN:
-            start, shut = t, False
-        shut = shut or lid > SHUT
-        if start is not None and lid <= OPEN:
-            if shut:
-                found.append((start, t - start))
-            start = None
-    return found
+def blinks(motion: Motion) -> list[slice]:
+    """Frames of every blink."""
+    return find_blinks(motion.expression[:, list(GROUPS["lids"])], motion.fps)
 
 
 def head_share(motions: Sequence[Motion]) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 from avatar.evaluation.metrics import rounded
 from avatar.evaluation.motion.catalogue import groups
+from avatar.evaluation.motion.events import OPENED_MM
 from avatar.evaluation.motion.frechet import floors
 from avatar.evaluation.motion.lips import TOLERANCE_FRAMES
 from avatar.evaluation.motion.manner import distances, manner
@@ -38,7 +39,7 @@ sync_distance and its like: by a linear probe of sound and lips, fitted on train
 the statistics of windows of truth and driver; floors are those of the truth's own halves.
 [low, high]: 95 % bootstrap intervals over segments of {SEGMENT_SECONDS:g} s; gains are against the rung before, on the
 same draws. Rates, sizes and speeds of the rest of the face are to be compared with the truth's.""".replace("\n", " ")
-_ROOM_NOISE_DB, _SILENT_SECONDS, _OPENED_MM = -60.0, 10.0, 0.5
+_ROOM_NOISE_DB, _SILENT_SECONDS = -60.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def silence_test(
     for name, sound in (("zeros", np.zeros(count, np.float32)), ("noise", noise)):
         motion = drive(sound)[25:]  # the first second may still come to rest
         opening = 1e3 * reference.geometry.aperture(motion.expression)
-        out[f"silence_{name}_open"] = float((opening > reference.rest_mm + _OPENED_MM).mean())
+        out[f"silence_{name}_open"] = float((opening > reference.rest_mm + OPENED_MM).mean())
         out[f"silence_{name}_motion"] = float((np.diff(opening) ** 2).mean() / max(speech_energy_mm2, 1e-12))
     return out
 

@@ -81,9 +81,8 @@ def eye_scores(pair: Pair) -> dict[str, Tally | Score]:
     starts, depths, steps, lengths = [], [], [], []
     for course, motion in zip(pair.made, pair.motions, strict=True):
         found = blinks(motion)
-        spans = [(round(start * FPS), round((start + length) * FPS)) for start, length in found]
-        starts.append(np.array([min(start, len(course) - 1) for start, _ in spans], int))
-        depths.append(np.array([course.lids[start : end + 1].max() for start, end in spans], np.float64))
+        starts.append(np.array([blink.start for blink in found], int))
+        depths.append(np.array([course.lids[blink].max() for blink in found], np.float64))
         speed = FPS * np.linalg.norm(np.diff(course.gaze_in_space, axis=0), axis=1)
         rests = runs_of(speed < SACCADE_DEGREES_PER_SECOND)
         whole = rests[(rests[:, 0] > 0) & (rests[:, 1] < len(speed))]

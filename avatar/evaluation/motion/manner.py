@@ -19,7 +19,7 @@ def manner(motions: Sequence[Motion], geometry: FaceGeometry) -> dict[str, float
     """A driver's own numbers: rates, sizes and speeds; compare them with the truth's row."""
     minutes = sum(len(m) / m.fps for m in motions) / 60
     every = [blinks(m) for m in motions]
-    lengths = [length for take in every for _, length in take]
+    lengths = [(b.stop - b.start) / m.fps for m, runs in zip(motions, every, strict=True) for b in runs]
     turns = [head_degrees(m) for m in motions]
     speeds = [_head_speeds(m) for m in motions]
     saccades = sum(onsets(speed(gaze_degrees(m.expression)[:, :2], m)) for m in motions)
@@ -58,7 +58,7 @@ def _head_speeds(motion: Motion) -> np.ndarray:
 
 
 def _blink_gaps(motion: Motion) -> np.ndarray:
-    return np.diff([start for start, _ in blinks(motion)])
+    return np.diff([motion.timestamps_seconds[blink.start] for blink in blinks(motion)])
 
 
 def _moved(motion: Motion, geometry: FaceGeometry, group: str) -> Float[np.ndarray, "t k"]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from avatar.errors import BadInput
-from avatar.motion.groups import GROUP_NAMES, GROUPS
+from avatar.motion.controls.drivers import crossfade
+from avatar.motion.groups import GROUP_NAMES
 from avatar.motion.hearing import FPS, WIDTH, frames_of, hear
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.forward import Given
@@ -144,20 +144,6 @@ def redo(
     known = Known(x, ~new)
     drawn = synthesise(prior.network(), space, given, known, seed=seed, sampling=sampling or Sampling())
     made = space.decode(np.where(new[:, group_of(space)], space.guarded(drawn), x), seconds, neutral)
-    return _mixed(motion, made, new)
-
-
-def _mixed(motion: Motion, made: Motion, new: np.ndarray) -> Motion:
-    """What is new from one motion, all else from the other, to the bit."""
-    expression = motion.expression.copy()
-    for k, name in enumerate(GROUP_NAMES):
-        index = np.array(GROUPS[name], int)
-        rows = new[:, k]
-        expression[np.ix_(rows, index)] = made.expression[np.ix_(rows, index)]
-    head = new[:, GROUP_NAMES.index("head")][:, None]
-    return replace(
-        motion,
-        expression=expression,
-        quats_wxyz=np.where(head, made.quats_wxyz, motion.quats_wxyz),
-        translation=np.where(head, made.translation, motion.translation),
-    )
+    for k, group in enumerate(GROUP_NAMES):
+        motion = crossfade(motion, made, (group,), new[:, k].astype(float))
+    return motion
