@@ -136,6 +136,26 @@ def test_training_learns_and_goes_on_where_it_was(material: Material, prior: Pri
     assert np.mean(losses[-15:]) < 0.75 * np.mean(losses[:15])
 
 
+def test_a_personalised_prior_keeps_the_space_and_rests_as_its_person(prior: Prior):
+    other = speaking(14, 7)
+    lifted = other.motion.expression.copy()
+    lifted[:, GROUPS["upper"][0]] += 0.2
+    other = replace(other, motion=replace(other.motion, expression=lifted))
+    theirs = material_of([other], geometry(), prior.space)
+    larger = replace(SMALL, steps=2, width=48, blocks=3)
+    mine = train(theirs, larger, start=prior)
+    assert prior.weights is not None and mine.weights is not None
+    assert {k: w.shape for k, w in mine.weights.items()} == {k: w.shape for k, w in prior.weights.items()}
+    assert (mine.about["config"]["width"], mine.about["config"]["blocks"]) == (SMALL.width, SMALL.blocks)
+    np.testing.assert_array_equal(mine.space.rest_expression, other.face_at_rest)
+    assert np.abs(mine.space.rest_expression - prior.space.rest_expression).max() > 0.15
+    kept = {k: a for k, a in prior.space.arrays().items() if k != "space.rest_expression"}
+    for name, array in kept.items():
+        np.testing.assert_array_equal(mine.space.arrays()[name], array, err_msg=name)
+    anew = train(theirs, larger, start=replace(prior, weights=None))  # only L0 was shared
+    assert anew.weights is not None and len(anew.weights["enter.weight"]) == larger.width
+
+
 def test_a_file_holds_the_whole_prior(prior: Prior, speech: np.ndarray, tmp_path: Path):
     prior.save(tmp_path / "me.prior")
     again = Prior.load(tmp_path / "me.prior")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from make_capture import small_capture, speaking_capture
 from scipy.io import wavfile
 
+from avatar.assets import sha256_file
 from avatar.cli import execute
 from avatar.cli.prior import EvalMotion, TrainPrior
 from avatar.cli.talk import Drive
@@ -112,17 +114,34 @@ def test_a_network_is_trained_and_drives(
     first, second = tmp_path / "me.prior", tmp_path / "mine.prior"
     code, said = result(TrainPrior(captures=(spoken,), output=first, preset="quick", json=True), capsys)
     assert code == 0 and said["rung"] == "flow" and said["steps"] == 40
-    code, _ = result(
-        TrainPrior(captures=(spoken,), output=second, preset="quick", personalise=first, json=True), capsys
-    )
+    monkeypatch.setitem(prior_config.PRESETS, "default", TrainConfig(steps=10, width=48, blocks=3, batch=4))
+    code, _ = result(TrainPrior(captures=(spoken,), output=second, personalise=first, json=True), capsys)
     assert code == 0
     before, after = Prior.load(first), Prior.load(second)
     np.testing.assert_array_equal(before.space.lips_basis, after.space.lips_basis)
     samples = recital(3, 4, text_seed=9).samples_16k
     assert len(drive(after, samples, seed=0)) == 100
+    assert (after.about["config"]["width"], after.about["config"]["blocks"]) == (32, 2)
     assert CaptureFolder.load(spoken).content_hash in after.about["sources"]
+    assert after.about["personalised_from"] == {"name": "me.prior", "sha256": sha256_file(first)}
     for rung in ("flow", "l0", "stream"):
         assert len(drive(after, samples, seed=0, rung=rung)) == 100
+
+
+def test_a_prior_of_another_head_is_not_personalised(spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    shared, mine = tmp_path / "shared.prior", tmp_path / "mine.prior"
+    assert execute(TrainPrior(captures=(spoken,), output=shared, preset="l0")) == 0
+    capsys.readouterr()
+    personalise = TrainPrior(captures=(spoken,), output=mine, preset="l0", personalise=shared, json=True)
+    assert execute(personalise) == 0
+    assert "shared.prior has no flow network" in capsys.readouterr().err
+    prior = Prior.load(shared)
+    replace(prior, about=prior.about | {"head": {"name": "flame", "hash": "another"}}).save(shared)
+    code, said = result(replace(personalise, overwrite=True), capsys)
+    own = CaptureFolder.load(spoken).head_hash
+    assert code == 2 and "different head models" in said["error"]
+    assert "expected: flame, version another" in said["error"] and f"got: anny, version {own}" in said["error"]
+    assert "--personalise" in said["error"]
 
 
 def test_the_rungs_are_scored_on_what_was_held_out(spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture):

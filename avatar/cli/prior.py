@@ -34,7 +34,8 @@ class TrainPrior(Computing):
     preset: Preset = "default"
     """l0 (seconds), quick (about a minute or two), default (about ten), gpu (a larger network)."""
     personalise: Path | None = None
-    """Train this prior further, so that it becomes this person's, instead of starting from nothing."""
+    """Train this prior further, so that it becomes this person's, instead of starting from nothing; how large the
+    network is, the prior says, not the preset."""
     seed: int = 0
     """Everything random follows from it."""
 

@@ -74,7 +74,7 @@ class MotionSpace:
         width = len(lips) + len(upper) + 11
         plain = np.zeros(width), np.ones(width)
         space = MotionSpace(
-            np.mean(rests, 0).astype(np.float32), *plain, lips, lips_weights, upper, upper_weights,
+            rest_of(takes), *plain, lips, lips_weights, upper, upper_weights,
             np.full(width, -np.inf), np.full(width, np.inf),
         )  # fmt: skip
         x = np.concatenate([space.encode(m, rest) for m, rest in zip(kept, rests, strict=True)])
@@ -171,6 +171,11 @@ class MotionSpace:
         if not (space.deviation > 0).all():
             raise _unusable("a deviation of 0")
         return space
+
+
+def rest_of(takes: Sequence[Take]) -> Float[np.ndarray, "52"]:
+    """How the people in takes rest, on average."""
+    return np.mean([take.face_at_rest for take in takes], 0).astype(np.float32)
 
 
 def _components(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from avatar.errors import BadInput
+from avatar.motion.prior.forward import Weights, blocks_of
 
 Preset = Literal["l0", "quick", "default", "gpu"]
 
@@ -49,3 +50,8 @@ PRESETS: dict[str, TrainConfig] = {
 def preset_named(name: Preset, seed: int) -> TrainConfig:
     """A preset with a seed."""
     return replace(PRESETS[name], seed=seed)
+
+
+def of_network(config: TrainConfig, network: Weights) -> TrainConfig:
+    """Options that train a network further: its size is its own, whatever the preset says."""
+    return replace(config, width=len(network["enter.weight"]), blocks=blocks_of(network))

@@ -18,7 +18,7 @@ from avatar.motion.prior.batches import TEMPI, Track, Windows, track_of
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.losses import Metric
 from avatar.motion.prior.matching import Matching
-from avatar.motion.space import MotionSpace
+from avatar.motion.space import MotionSpace, rest_of
 from avatar.motion.takes import Take
 from avatar.progress import progress
 from avatar.split import TEST_SHARE, training_span
@@ -43,7 +43,7 @@ def material_of(takes: Sequence[Take], geometry: FaceGeometry, space: MotionSpac
     """Statistics, L0 and training windows of takes.
 
     Args:
-        space: of a prior that is personalised; its numbers must mean what they meant.
+        space: of a prior that is personalised: its numbers mean what they meant, about the rest of these takes.
 
     Raises:
         BadInput: less than `LEAST_SECONDS` of motion, or somebody who does not move.
@@ -54,7 +54,7 @@ def material_of(takes: Sequence[Take], geometry: FaceGeometry, space: MotionSpac
             "there is too little to learn from", expected=f"{LEAST_SECONDS:g} s of tracked speech, better a minute",
             got=f"{seconds:.1f} s", fix="film longer; rules speak without any training: leave --prior out",
         )  # fmt: skip
-    space = space or MotionSpace.of(takes, geometry)
+    space = replace(space, rest_expression=rest_of(takes)) if space else MotionSpace.of(takes, geometry)
     level = level_of([take.samples_16k for take in takes])
     jobs = [(take, tempo) for take in takes for tempo in TEMPI]
     tracks = list[Track]()

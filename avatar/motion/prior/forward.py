@@ -43,12 +43,17 @@ class Way:
     guidance: Float[np.ndarray, "t g"]
 
 
+def blocks_of(weights: Weights) -> int:
+    """How many blocks a network has."""
+    return 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
+
+
 class Forward:
     """Weights of a trained network, by their names in its state, and the arithmetic on them."""
 
     def __init__(self, weights: Weights) -> None:
         self._w = {name: np.ascontiguousarray(array.T, np.float32) for name, array in weights.items()}
-        self.blocks = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
+        self.blocks = blocks_of(weights)
 
     def ears(self, which: str, sound: Float[np.ndarray, "t w"], heard: Float[np.ndarray, " t"]) -> np.ndarray:
         """What passes of a sound."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from avatar import __version__
+from avatar.assets import sha256_file
 from avatar.errors import BadInput, FormatMismatch
 from avatar.files import partial_folder
 from avatar.head import load_head
@@ -20,6 +21,7 @@ from avatar.motion.prior.config import TrainConfig
 from avatar.motion.prior.data import check_takes, material_of, split_take
 from avatar.motion.prior.training import train
 from avatar.motion.takes import Take
+from avatar.progress import note
 from avatar.types import Capture
 
 
@@ -27,27 +29,30 @@ def train_prior(captures: Sequence[Capture], output: Path, config: TrainConfig, 
     """Train a prior on tracked clips and write it; an interrupted training goes on when the same call is made again.
 
     Args:
-        start: a prior to personalise.
+        start: a prior to personalise. Of one that holds the L0 rung alone, only the space is taken over.
 
     Raises:
-        BadInput: too little speech, captures of different heads, or the output can't be written.
+        BadInput: too little speech, captures of different heads or of another than `start`, or the output can't be
+            written.
         Interrupted: Ctrl-C; the state is saved beside `output`.
     """
     began, output = time.monotonic(), output.expanduser().absolute()
     takes = [Take.of_capture(capture) for capture in captures]
     check_takes(takes)
     training = [split_take(take)[0] for take in takes]
-    before = Prior.load(start) if start else None
-    material = material_of(training, geometry_of(captures), before.space if before else None)
+    geometry = geometry_of(captures)
+    before = _start_of(start, captures[0]) if start else None
+    material = material_of(training, geometry, before.space if before else None)
     hashes = sorted(capture.content_hash for capture in captures)
-    sources = hashlib.sha256("".join([*hashes, str(start)]).encode()).hexdigest()
+    began_from = {"name": start.name, "sha256": sha256_file(start)} if start else None
+    sources = hashlib.sha256(f"{hashes} {began_from}".encode()).hexdigest()
     state = partial_folder(output)
     state.parent.mkdir(parents=True, exist_ok=True)
     prior = train(material, config, state, sources, before)
     seconds = round(time.monotonic() - began, 1)
     about = {
         "version": __version__, "head": {"name": captures[0].head_name, "hash": captures[0].head_hash},
-        "sources": hashes, "training_seconds": seconds,
+        "sources": hashes, "training_seconds": seconds, "personalised_from": began_from,
     }  # fmt: skip
     prior = replace(prior, about=prior.about | about)
     prior.save(output)
@@ -57,6 +62,26 @@ def train_prior(captures: Sequence[Capture], output: Path, config: TrainConfig, 
         "prior": str(output), "rung": rung, "seconds_of_speech": prior.about["seconds"], "seconds": seconds,
         "steps": config.steps, "loss": prior.about.get("loss"),
     }  # fmt: skip
+
+
+def _start_of(path: Path, capture: Capture) -> Prior:
+    """A prior to personalise with such captures.
+
+    Raises:
+        BadInput: it was trained on another head model.
+    """
+    prior = Prior.load(path)
+    head = prior.about.get("head") or {}
+    if head.get("hash") != capture.head_hash:
+        raise BadInput(
+            f"{path} can't be personalised with {capture.path.name}: they are of different head models",
+            expected=f"{head.get('name', 'unknown')}, version {head.get('hash', 'unknown')}",
+            got=f"{capture.head_name}, version {capture.head_hash}",
+            fix="preprocess the video with the prior's --head, or leave --personalise out",
+        )  # fmt: skip
+    if prior.weights is None:
+        note(f"{path.name} has no flow network: only its motion space is taken over")
+    return prior
 
 
 def geometry_of(captures: Sequence[Capture]) -> FaceGeometry:

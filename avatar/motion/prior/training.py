@@ -17,7 +17,7 @@ from avatar.files import load_tensors, save_tensors
 from avatar.interrupts import interrupt_between_steps
 from avatar.motion.prior.batches import Batch
 from avatar.motion.prior.checkpoint import Prior
-from avatar.motion.prior.config import TrainConfig
+from avatar.motion.prior.config import TrainConfig, of_network
 from avatar.motion.prior.data import Material
 from avatar.motion.prior.losses import loss, on, shortcut_loss
 from avatar.motion.prior.network import NetworkShape, PriorNetwork
@@ -141,11 +141,14 @@ def train(
     Args:
         state: file that an interrupted training goes on from; without one it starts afresh each time.
         sources: identifies the takes.
-        start: a prior whose network is trained further.
+        start: a prior whose network is trained further, in whose space the material is; it decides how large the
+            network is. If it has none, a network is trained from nothing.
 
     Raises:
         Interrupted: Ctrl-C; the state is saved.
     """
+    if start is not None and start.weights is not None:
+        config = of_network(config, start.weights)
     if not config.steps:
         return replace(material.prior, about=material.prior.about | {"config": asdict(config)})
     job = job_of(config, sources)
