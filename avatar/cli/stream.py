@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from avatar.cli.common import Common
+from avatar.cli.manner import Manner
 from avatar.errors import BadInput
 from avatar.progress import note
 
@@ -24,7 +25,7 @@ _LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Stream(Common):
+class Stream(Manner, Common):
     """Move a face live: raw PCM on standard input, one line of JSON per frame on standard output, no torch.
 
     A line has t (seconds on the sound's clock), expression (52 ARKit actions by name), quaternion (w, x, y, z) and
@@ -56,14 +57,18 @@ class Stream(Common):
     seed: int = 0
     """Chooses blinks, gaze and head motion."""
 
+    def start(self) -> None:
+        super().start()
+        self.check_manner(network=True, fix="")
+
     def run(self) -> dict:
         from avatar.motion.prior.checkpoint import Prior
         from avatar.motion.prior.stream import MotionStream
 
         stream = MotionStream(
-            Prior.load(self.prior), seed=self.seed, rate=self.rate, lookahead_frames=self.lookahead,
+            self.styled(Prior.load(self.prior)), seed=self.seed, rate=self.rate, lookahead_frames=self.lookahead,
             partnered=self.partner, capacity_seconds=self.capacity, when_late=self.when_late, fps=self.fps,
-            live=self.live,
+            live=self.live, sampling=self.sampling(),
         )  # fmt: skip
         start, frames, ended = time.monotonic(), 0, "end of input"
         try:

@@ -14,6 +14,7 @@ import tyro
 
 from avatar.cli.acting import Acting
 from avatar.cli.common import Pictures, cut, prepare
+from avatar.cli.manner import Manner
 from avatar.errors import BadInput
 from avatar.progress import note
 
@@ -22,7 +23,7 @@ _BEYOND_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Talking(Acting, Pictures):
+class Talking(Manner, Acting, Pictures):
     """Options of commands that turn speech into a clip."""
 
     seed: int = 0
@@ -41,6 +42,8 @@ class Talking(Acting, Pictures):
             raise BadInput("--rung and --stream belong to a prior", fix="give one with --prior")
         if self.stream and self.rung == "l0":
             raise BadInput("only the flow network streams", got="--rung l0", fix="leave --rung or --stream out")
+        network = self.prior is not None and self.rung != "l0"
+        self.check_manner(network=network, fix="give a prior with --prior, and not --rung l0")
 
     def motion(self, avatar, samples, phones):
         """Speech, with its phones where they are known, as motion: here the driver is chosen."""
@@ -59,12 +62,15 @@ class Talking(Acting, Pictures):
             note(f"{self.prior.name} was trained on another head model ({theirs}) than the avatar's ({ours}):")
             note("its actions are played as they are, and may open or close the lips too far")
         rung = "stream" if self.stream else self.rung or ("flow" if prior.weights else "l0")
-        return drive(prior, samples, seed=self.seed, fps=fps, neutral=neutral, rung=rung)
+        if rung == "l0":
+            self.check_manner(network=False, fix="train the prior with --preset quick or default")
+        prior, sampling = self.styled(prior), self.sampling()
+        return drive(prior, samples, seed=self.seed, fps=fps, neutral=neutral, rung=rung, sampling=sampling)
 
     @property
     def driver(self) -> str:
         """What moves the face, for people and provenance."""
-        return "rules" if self.prior is None else f"prior {self.prior.name}"
+        return "rules" if self.prior is None else f"prior {self.prior.name}{self.manner}"
 
     def perform(self, avatar, audio: Path, phones, source: str) -> dict:
         """Render an avatar that says what a sound file says; `source` names that in the provenance."""
@@ -96,6 +102,7 @@ class Drive(Talking):
 
     Example: visavis drive me.avatar --audio speech.wav -o talk.mp4
     Example: visavis drive me.avatar --audio speech.wav --prior me.prior -o talk.mp4
+    Example: visavis drive me.avatar --audio speech.wav --prior shared.prior --style other.capture -o talk.mp4
     Example: visavis drive me.avatar --audio speech.wav --phones speech.TextGrid -o talk.mp4
     Example: visavis drive me.avatar --audio speech.wav --direct "0.5 nod; 2-4 smile" --composed -o talk.mp4
     """

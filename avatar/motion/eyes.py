@@ -27,6 +27,13 @@ _LEAST_TURN = 2.0
 _LEAST_FRAMES = 50
 _USUAL = {"blink_every_seconds": 4.0, "fixation_seconds": 1.25, "head_share": 0.8}
 """Where too little was seen to tell."""
+_LIMITS = {
+    "blink_every_seconds": (1.2, 30.0), "lid_depth": (_LEAST_DEPTH, 1.0), "fixation_seconds": (0.4, 10.0),
+    "reach_yaw_degrees": (0.2, 10.0), "reach_pitch_degrees": (0.2, 10.0), "rest_yaw_degrees": (-20.0, 20.0),
+    "rest_pitch_degrees": (-20.0, 20.0), "head_share": (0.0, 1.2),
+}  # fmt: skip
+"""What eyes do: beyond lies what was measured wrongly, or overdone too far."""
+_BY_RATIO = {"blink_every_seconds", "fixation_seconds", "reach_yaw_degrees", "reach_pitch_degrees"}
 
 
 @dataclass(frozen=True)
@@ -51,16 +58,16 @@ class EyeHabits:
         count, length = sum(map(len, found)), sum(len(m) / m.fps for m in motions)
         depths = [lid_closure(m)[blink].max() for m, runs in zip(motions, found, strict=True) for blink in runs]
         share = head_share(motions)
-        share = float(np.clip(share, 0, 1.2)) if np.isfinite(share) else _USUAL["head_share"]
+        share = float(np.clip(share, *_LIMITS["head_share"])) if np.isfinite(share) else _USUAL["head_share"]
         looks = [gaze_degrees(m.expression)[:, :2] + share * head_degrees(m)[:, :2] * (1, -1) for m in motions]
         saccades = sum(onsets(speed(look, m)) for look, m in zip(looks, motions, strict=True))
         looked = np.concatenate(looks)
         middle = np.median(looked, 0)
-        reach = np.clip(np.sqrt(2) * looked.std(0), 0.2, 10.0)  # every other fixation is on the listener
-        return EyeHabits(
-            blink_every_seconds=float(np.clip(length / count, 1.2, 30)) if count > 1 else _USUAL["blink_every_seconds"],
-            lid_depth=float(np.clip(np.median(depths), _LEAST_DEPTH, 1.0)) if count else 1.0,
-            fixation_seconds=float(np.clip(length / saccades, 0.4, 10)) if saccades > 1 else _USUAL["fixation_seconds"],
+        reach = np.sqrt(2) * looked.std(0)  # every other fixation is on the listener
+        return _limited(
+            blink_every_seconds=length / count if count > 1 else _USUAL["blink_every_seconds"],
+            lid_depth=float(np.median(depths)) if count else 1.0,
+            fixation_seconds=length / saccades if saccades > 1 else _USUAL["fixation_seconds"],
             reach_yaw_degrees=float(reach[0]),
             reach_pitch_degrees=float(reach[1]),
             rest_yaw_degrees=float(middle[0]),
@@ -75,6 +82,15 @@ class EyeHabits:
             neutral: lids at rest.
         """
         return LiveEyes(self, seed, neutral).onto(motion)
+
+    def toward(self, other: EyeHabits, amount: float) -> EyeHabits:
+        """Habits on the way to another's, or beyond: 0 is these, 1 the other's; rates and sizes go by ratio."""
+        mixed = {}
+        for name in (f.name for f in fields(self)):
+            own, theirs = getattr(self, name), getattr(other, name)
+            by_ratio = name in _BY_RATIO
+            mixed[name] = own * (theirs / own) ** amount if by_ratio else own + amount * (theirs - own)
+        return _limited(**mixed)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For a file, by name."""
@@ -91,6 +107,10 @@ class EyeHabits:
         if lacking := [name for name in names if arrays.get(f"eyes.{name}", np.zeros(0)).shape != (1,)]:
             raise FormatMismatch("this prior has no habits of eyes", got=f"no {lacking[0]}", fix="train it again")
         return EyeHabits(*(float(arrays[f"eyes.{name}"][0]) for name in names))
+
+
+def _limited(**habits: float) -> EyeHabits:
+    return EyeHabits(**{name: float(np.clip(value, *_LIMITS[name])) for name, value in habits.items()})
 
 
 class LiveEyes:

@@ -12,6 +12,8 @@ from avatar.motion.groups import GROUP_NAMES
 from avatar.motion.space import MotionSpace
 
 FPS_OF_STYLE = 25.0
+STYLE_SECONDS = 12.0
+"""Of the windows that priors are trained with; more of a motion is the mean over its windows."""
 SHAPES = 3
 """Leading components of lips and of the upper face whose means count: a smile, raised brows."""
 STYLE_NAMES = (
@@ -42,6 +44,12 @@ def style_of(x: Float[np.ndarray, "t d"], space: MotionSpace) -> Float[np.ndarra
         head[:, 2].std(), gaze[:, 0].std(), gaze[:, 1].std(), slow,
     )  # fmt: skip
     return np.concatenate([extent, fast, *means, rest]).astype(np.float32)
+
+
+def style_windows(frames: int) -> list[slice]:
+    """Windows of `STYLE_SECONDS`, one from every second of a motion on; all of a motion that is shorter."""
+    length = min(frames, round(STYLE_SECONDS * FPS_OF_STYLE))
+    return [slice(s, s + length) for s in range(0, max(1, frames - length + 1), round(FPS_OF_STYLE))]
 
 
 def padded_mean(x: Float[np.ndarray, "t k"]) -> Float[np.ndarray, "3"]:

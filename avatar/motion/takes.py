@@ -61,11 +61,7 @@ class Take:
                 f"{capture.path} has no sound", expected="the capture of a video in which somebody speaks",
                 fix="visavis preprocess a video with an audio track",
             )  # fmt: skip
-        seen = capture.motion[capture.tracked]
-        if not len(seen):
-            raise BadInput(f"{capture.path} shows no face", expected="a capture with tracked frames", got="none")
-        mean = Rotation.from_quat(seen.quats_wxyz, scalar_first=True).mean()
-        motion = about_pose(capture.motion, mean.as_matrix(), seen.translation.mean(0, dtype=np.float64))
+        motion = about_mean_pose(capture)
         start = float(motion.timestamps_seconds[0])
         seconds = motion.timestamps_seconds - start
         first, count = round(start * RATE), round((float(seconds[-1]) + 1 / motion.fps) * RATE)
@@ -76,6 +72,19 @@ class Take:
             confidence=capture.tracked.astype(np.float32),
             speaker=capture.path.name,
         )
+
+
+def about_mean_pose(capture: Tracked) -> Motion:
+    """The motion of a capture about the mean of its tracked frames.
+
+    Raises:
+        BadInput: no frame was tracked.
+    """
+    seen = capture.motion[capture.tracked]
+    if not len(seen):
+        raise BadInput(f"{capture.path} shows no face", expected="a capture with tracked frames", got="none")
+    mean = Rotation.from_quat(seen.quats_wxyz, scalar_first=True).mean()
+    return about_pose(capture.motion, mean.as_matrix(), seen.translation.mean(0, dtype=np.float64))
 
 
 def about_pose(motion: Motion, R: Float[np.ndarray, "3 3"], t: Float[np.ndarray, "3"]) -> Motion:

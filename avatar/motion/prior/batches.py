@@ -15,13 +15,12 @@ from avatar.motion.hearing import BANDS, FPS, PER_ROW, ROWS, Level, hear
 from avatar.motion.prior.network import Conditions
 from avatar.motion.resampling import resampled
 from avatar.motion.space import MotionSpace
-from avatar.motion.style import STYLE_WIDTH, style_of
+from avatar.motion.style import STYLE_WIDTH, style_of, style_windows
 from avatar.motion.takes import Take
 
 TEMPI = (0.9, 1.0, 1.1)
 """Every take is heard at these speeds too: pitch, vocal tract and motion change alike."""
 _WARPS = np.linspace(0.88, 1.14, 9)
-_STYLE_SECONDS = 12.0
 _MUTED = 0.07
 """Share of windows in which nobody speaks and the lips rest."""
 _AROUND_SPEECH, _LEAST_QUIET = 8, 50
@@ -37,7 +36,7 @@ class Track:
     partner: Float[Tensor, "t w"] | None
     confidence: Float[Tensor, " t"]
     styles: Float[Tensor, "k s"]
-    """Of `_STYLE_SECONDS` from every second of the take on."""
+    """Of its `style_windows`."""
 
 
 def track_of(take: Take, space: MotionSpace, level: Level, tempo: float = 1.0) -> Track:
@@ -49,11 +48,12 @@ def track_of(take: Take, space: MotionSpace, level: Level, tempo: float = 1.0) -
     motion = resampled(take.motion, seconds)
     confidence = np.interp(seconds, take.motion.timestamps_seconds, take.confidence)
     x = space.encode(motion, rest)
+    styles = np.stack([style_of(x[window], space) for window in style_windows(frames)])
     sounds = [_faster(s, tempo) for s in (take.samples_16k, take.partner_16k) if s is not None]
     heard = [torch.from_numpy(_fitted(hear(s, level), frames)) for s in sounds]
     return Track(
         torch.from_numpy(x), heard[0], heard[1] if len(heard) > 1 else None,
-        torch.from_numpy(confidence.astype(np.float32)), torch.from_numpy(_styles(x, space)),
+        torch.from_numpy(confidence.astype(np.float32)), torch.from_numpy(styles),
     )  # fmt: skip
 
 
@@ -66,12 +66,6 @@ def _faster(samples: np.ndarray, tempo: float) -> np.ndarray:
 
 def _fitted(rows: np.ndarray, frames: int) -> np.ndarray:
     return np.concatenate([rows[:frames], np.repeat(rows[-1:], max(0, frames - len(rows)), axis=0)])
-
-
-def _styles(x: np.ndarray, space: MotionSpace) -> np.ndarray:
-    length = min(len(x), round(_STYLE_SECONDS * FPS))
-    starts = range(0, max(1, len(x) - length + 1), round(FPS))
-    return np.stack([style_of(x[s : s + length], space) for s in starts])
 
 
 @dataclass(frozen=True)

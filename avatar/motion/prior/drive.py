@@ -30,14 +30,12 @@ def given_of(
     prior: Prior,
     samples_16k: Float[np.ndarray, " n"],
     partner_16k: Float[np.ndarray, " n"] | None = None,
-    style: Float[np.ndarray, " s"] | None = None,
     frames: int | None = None,
 ) -> Given:
     """What a network goes by, for each frame of a sound.
 
     Args:
         partner_16k: what the other one says meanwhile.
-        style: statistics code (`style_of`), whitened; the training's own if not given.
         frames: as many as the sound has if not given.
     """
     frames = frames or frames_of(len(samples_16k))
@@ -46,8 +44,7 @@ def given_of(
     if partner_16k is not None:
         other = _fitted(hear(partner_16k, prior.level), frames)
     told = np.full(frames, float(partner_16k is not None), np.float32)
-    code = prior.style if style is None else np.asarray(style, np.float32)
-    return Given(sound, np.ones(frames, np.float32), other, told, code, 1.0)
+    return Given(sound, np.ones(frames, np.float32), other, told, prior.style, 1.0)
 
 
 def _fitted(rows: np.ndarray, frames: int) -> np.ndarray:
@@ -64,7 +61,6 @@ def drive(
     rung: Rung = "flow",
     sampling: Sampling | None = None,
     partner_16k: Float[np.ndarray, " n"] | None = None,
-    style: Float[np.ndarray, " s"] | None = None,
 ) -> Motion:
     """Motion for a piece of speech, about the identity pose at the origin, as `avatar.motion.rules.drive` gives it.
 
@@ -82,16 +78,19 @@ def drive(
         raise BadInput("cannot talk to this sound", expected="finite mono samples at 16 kHz", got=f"{samples.shape}")
     if not 1 <= fps <= 240:
         raise BadInput(f"cannot make a motion of {fps:g} frames per second", expected="1 to 240")
-    given = given_of(prior, samples, partner_16k, style)
+    given = given_of(prior, samples, partner_16k)
     frames, space = len(given.sound), prior.space
     if rung == "l0":
         x = prior.matching.motion(given.sound, seed)
     else:
         with one_blas_thread():
             rolling = Rolling(
-                prior, seed=seed, sampling=sampling, lookahead=LOOKAHEAD_FRAMES[rung], style=style,
+                prior,
+                seed=seed,
+                sampling=sampling,
+                lookahead=LOOKAHEAD_FRAMES[rung],
                 partnered=partner_16k is not None,
-            )  # fmt: skip
+            )
             rolling.feed(given.sound, given.partner)
             rolling.finish()
             x = np.stack([rolling.take() for _ in range(rolling.ready)])

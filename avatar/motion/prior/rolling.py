@@ -29,7 +29,7 @@ class Rolling:
 
     def __init__(
         self, prior: Prior, *, seed: int, sampling: Sampling | None = None, lookahead: int = 3,
-        style: Float[np.ndarray, " s"] | None = None, partnered: bool = False,
+        partnered: bool = False,
     ) -> None:  # fmt: skip
         """Prepare; the frames before the first are warmed up at once.
 
@@ -40,7 +40,7 @@ class Rolling:
         """
         self._network, self._space, self._seed = prior.network(), prior.space, seed
         self._sampling, self.lookahead, self._partnered = sampling or Sampling(), lookahead, partnered
-        self._style = prior.style if style is None else np.asarray(style, np.float32)
+        self._style = prior.style
         self._group = group_of(prior.space)
         self._rows = np.zeros((0, 2, WIDTH), np.float32)
         self._first_row = 0

@@ -75,7 +75,7 @@ class MotionStream:
 
     def __init__(
         self, prior: Prior, *, seed: int, rate: int = RATE, lookahead_frames: int = 3, sampling: Sampling | None = None,
-        neutral: Float[np.ndarray, "52"] | None = None, style: Float[np.ndarray, " s"] | None = None,
+        neutral: Float[np.ndarray, "52"] | None = None,
         partnered: bool = False, capacity_seconds: float = 2.0, when_late: WhenLate = "drop", fps: float = FPS,
         live: bool = False,
     ) -> None:  # fmt: skip
@@ -107,7 +107,7 @@ class MotionStream:
         """Samples at 16 kHz and frames of sound, since the clock began."""
         with one_blas_thread():
             self._rolling = Rolling(
-                prior, seed=seed, sampling=sampling, lookahead=lookahead_frames, style=style, partnered=partnered
+                prior, seed=seed, sampling=sampling, lookahead=lookahead_frames, partnered=partnered
             )
         self._lips, self._eyes = LipsShut(self._neutral), LiveEyes(prior.eyes, seed, self._neutral)
         self._resampling = None if fps == FPS else LiveResampling(fps)
