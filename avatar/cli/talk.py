@@ -14,6 +14,7 @@ import tyro
 
 from avatar.cli.acting import Acting
 from avatar.cli.common import Pictures, cut, prepare
+from avatar.cli.conversing import Conversing, Exchange
 from avatar.cli.manner import Manner
 from avatar.errors import BadInput
 from avatar.progress import note
@@ -45,15 +46,26 @@ class Talking(Manner, Acting, Pictures):
         network = self.prior is not None and self.rung != "l0"
         self.check_manner(network=network, fix="give a prior with --prior, and not --rung l0")
 
-    def motion(self, avatar, samples, phones):
+    def motion(self, avatar, samples, phones, prior, exchange: Exchange | None):
         """Speech, with its phones where they are known, as motion: here the driver is chosen."""
         neutral, fps = avatar.driving.rest_expression.numpy(), self.fps or 25
-        if self.prior is None:
+        if prior is None:
             from avatar.motion.rules import drive
 
             return drive(samples, seed=self.seed, fps=fps, neutral=neutral, phones=phones)
-        from avatar.motion.prior.checkpoint import Prior
         from avatar.motion.prior.drive import drive
+
+        partner = None if exchange is None else exchange.for_the_network
+        return drive(
+            prior, samples, seed=self.seed, fps=fps, neutral=neutral, rung=self.rung_of(prior), partner_16k=partner,
+            sampling=self.sampling(),
+        )  # fmt: skip
+
+    def loaded_prior(self, avatar):
+        """The prior in the style that is asked for, if one was named; says so if it was trained on another head."""
+        if self.prior is None:
+            return None
+        from avatar.motion.prior.checkpoint import Prior
 
         prior = Prior.load(self.prior)
         trained_on = prior.about.get("head", {})
@@ -61,11 +73,21 @@ class Talking(Manner, Acting, Pictures):
             theirs, ours = trained_on.get("name"), avatar.head.name
             note(f"{self.prior.name} was trained on another head model ({theirs}) than the avatar's ({ours}):")
             note("its actions are played as they are, and may open or close the lips too far")
-        rung = "stream" if self.stream else self.rung or ("flow" if prior.weights else "l0")
-        if rung == "l0":
+        if self.rung_of(prior) == "l0":
             self.check_manner(network=False, fix="train the prior with --preset quick or default")
-        prior, sampling = self.styled(prior), self.sampling()
-        return drive(prior, samples, seed=self.seed, fps=fps, neutral=neutral, rung=rung, sampling=sampling)
+        return self.styled(prior)
+
+    def rung_of(self, prior) -> Literal["flow", "l0", "stream"]:
+        """Which part of a prior drives."""
+        return "stream" if self.stream else self.rung or ("flow" if prior.weights else "l0")
+
+    def exchange(self, samples, listens: bool | None) -> Exchange | None:
+        """The conversation that this sound is one side of; none, but for commands that are told the other one's.
+
+        Args:
+            listens: whether the prior was trained with a partner; None if there is no prior.
+        """
+        return None
 
     @property
     def driver(self) -> str:
@@ -81,23 +103,30 @@ class Talking(Manner, Acting, Pictures):
 
         samples = load_audio(audio)
         check_phones(phones, len(samples) / 16_000)
-        spoken = self.motion(avatar, samples, phones)
+        prior = self.loaded_prior(avatar)
+        listens = None if prior is None else prior.listens and self.rung_of(prior) != "l0"
+        exchange = self.exchange(samples, listens)
+        spoken = self.motion(avatar, samples, phones, prior, exchange)
         own = avatar.driving.retarget(spoken, expression_is_relative=False)
+        if exchange is not None:
+            own = exchange.react(avatar, own, self.seed, self.direct)
         motion = cut(self.act(avatar, own, self.seed), self.max_seconds)
         prepared = prepare(avatar, motion, audio)
         support = prepared.support.summary()
         source = source if self.prior is None else f"{source}, moved by {self.driver}"
+        source = source if exchange is None else f"{source}, {exchange.source}"
         provenance = Provenance(avatar=avatar.content_hash, source=source, support=support, seed=self.seed)
         options, camera = self.options(audio), front(avatar.camera)
         frames = render_clip(avatar, prepared, camera, self.output, options=options, provenance=provenance)
         seconds = round(len(motion) / (self.fps or 25), 3)
         lips = "heard" if phones is None or self.prior is not None else "phones"
         told = {"seconds": seconds, "driver": self.driver, "lips": lips, "support": support}
+        told |= {} if exchange is None else exchange.told
         return {"clip": str(self.output), "frames": frames} | told
 
 
 @dataclass(frozen=True)
-class Drive(Talking):
+class Drive(Conversing, Talking):
     """Let an avatar speak a recording: rules turn speech into visemes, blinks and small head motion, or a prior does.
 
     Example: visavis drive me.avatar --audio speech.wav -o talk.mp4
@@ -105,6 +134,7 @@ class Drive(Talking):
     Example: visavis drive me.avatar --audio speech.wav --prior shared.prior --style other.capture -o talk.mp4
     Example: visavis drive me.avatar --audio speech.wav --phones speech.TextGrid -o talk.mp4
     Example: visavis drive me.avatar --audio speech.wav --direct "0.5 nod; 2-4 smile" --composed -o talk.mp4
+    Example: visavis drive me.avatar --audio mine.wav --partner theirs.wav --attitude agreeing -o talk.mp4
     """
 
     audio: Path = field(kw_only=True)

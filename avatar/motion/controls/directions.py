@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import combinations
 
 import numpy as np
@@ -44,6 +45,10 @@ class Direction:
     def gesture(self) -> Gesture:
         return gesture_of(self.name)
 
+    def meets(self, other: Direction) -> bool:
+        """Whether the two share some time."""
+        return max(self.start_seconds, other.start_seconds) < min(self.end_seconds, other.end_seconds)
+
     def __str__(self) -> str:
         return f"{self.start_seconds:g}-{self.end_seconds:g} {self.name}"
 
@@ -60,8 +65,7 @@ def refuse_conflicts(directions: Sequence[Direction]) -> None:
         BadInput: names the two and what they both want.
     """
     for one, other in combinations(directions, 2):
-        apart = min(one.end_seconds, other.end_seconds) <= max(one.start_seconds, other.start_seconds)
-        if not apart and contradict(one.name, other.name):
+        if one.meets(other) and contradict(one.name, other.name):
             raise BadInput(
                 f"the directions {one.name!r} and {other.name!r} contradict each other",
                 expected="one after the other",
@@ -126,14 +130,13 @@ def _window(seconds: np.ndarray, start: float, end: float, ramp: float) -> np.nd
     return smoothstep((seconds - start) / ramp) * smoothstep((end - seconds) / ramp)
 
 
-def _courses(directions: Iterable[Direction], seconds: np.ndarray) -> list[np.ndarray]:
-    return [course(d, seconds) for d in directions]
+def _courses(directions: Iterable[Direction], seconds: np.ndarray) -> Iterator[np.ndarray]:
+    return (course(d, seconds) for d in directions)
 
 
-def _strongest(tracks: Sequence[np.ndarray]) -> np.ndarray:
-    """Of several tracks, at each moment the one that is furthest from 0."""
-    stacked = np.stack(tracks)
-    return np.take_along_axis(stacked, np.abs(stacked).argmax(0)[None], 0)[0]
+def _strongest(tracks: Iterable[np.ndarray]) -> np.ndarray:
+    """Of several tracks, at each moment the one that is furthest from 0; one after the other, for there may be many."""
+    return reduce(lambda best, track: np.where(np.abs(track) > np.abs(best), track, best), tracks)
 
 
 def _head_turn(direction: Direction, seconds: np.ndarray) -> Float[np.ndarray, "t 3"]:
@@ -166,9 +169,9 @@ def _moved(motion: Motion, rest: Rest, seconds: np.ndarray, directions: Sequence
     for name in dict.fromkeys(d.name for d in directions):
         same, gesture = [d for d in directions if d.name == name], gesture_of(name)
         if any(gesture.head):
-            turn += _strongest([_head_turn(d, seconds) for d in same])
+            turn += _strongest(_head_turn(d, seconds) for d in same)
         if any(gesture.gaze):
-            gaze += _strongest([_gaze_goal(d, seconds) for d in same])
+            gaze += _strongest(_gaze_goal(d, seconds) for d in same)
         if gesture.forward:
             shift[:, 2] += gesture.forward * _strongest(_courses(same, seconds))
     out = turned(motion, rest, turn, shift)
@@ -180,7 +183,7 @@ def _moved(motion: Motion, rest: Rest, seconds: np.ndarray, directions: Sequence
 def _faced(motion: Motion, rest: Rest, seconds: np.ndarray, directions: Sequence[Direction]) -> Motion:
     face, mood = np.zeros((len(seconds), 52)), np.zeros((len(seconds), 52))
     for name in dict.fromkeys(d.name for d in directions):
-        strength = _strongest(_courses([d for d in directions if d.name == name], seconds))
+        strength = _strongest(_courses((d for d in directions if d.name == name), seconds))
         into = mood if name in EMOTIONS else face
         into += np.outer(strength, target_vector(gesture_of(name).actions))
     if mood.any():

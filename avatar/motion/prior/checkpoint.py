@@ -41,6 +41,11 @@ class Prior:
     about: dict[str, Any] = field(default_factory=dict)
     """Schema, versions, head model, sources, training and its scores: the file's JSON header."""
 
+    @property
+    def listens(self) -> bool:
+        """Whether its network was trained with what another one said meanwhile."""
+        return self.weights is not None and self.about.get("partner_seconds", 0) > 0
+
     def network(self) -> Forward:
         """The flow network, ready to compute.
 

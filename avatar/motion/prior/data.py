@@ -48,7 +48,7 @@ def material_of(takes: Sequence[Take], geometry: FaceGeometry, space: MotionSpac
     Raises:
         BadInput: less than `LEAST_SECONDS` of motion, or somebody who does not move.
     """
-    seconds = float(sum((take.confidence > 0).sum() / take.motion.fps for take in takes))
+    seconds, partnered = _seconds(takes), _seconds([take for take in takes if take.partner_16k is not None])
     if seconds < LEAST_SECONDS:
         raise BadInput(
             "there is too little to learn from", expected=f"{LEAST_SECONDS:g} s of tracked speech, better a minute",
@@ -70,10 +70,18 @@ def material_of(takes: Sequence[Take], geometry: FaceGeometry, space: MotionSpac
     eyes = EyeHabits.of([take.motion[take.confidence > 0] for take in takes])
     prior = Prior(
         space, level, scale[0].numpy(), scale[1].numpy(), ((own - scale[0]) / scale[1]).numpy(), eyes, matching,
-        about={"seconds": round(seconds, 1), "speakers": sorted({take.speaker for take in takes})},
+        about={
+            "seconds": round(seconds, 1), "partner_seconds": round(partnered, 1),
+            "speakers": sorted({take.speaker for take in takes}),
+        },
     )  # fmt: skip
     metric = Metric.of(space, geometry, [track.x for track in plain])
     return Material(prior, Windows(tracks, space, scale), metric, seconds)
+
+
+def _seconds(takes: Sequence[Take]) -> float:
+    """That were tracked."""
+    return float(sum((take.confidence > 0).sum() / take.motion.fps for take in takes))
 
 
 def split_take(take: Take) -> tuple[Take, Take]:
