@@ -10,6 +10,7 @@ from scipy.signal import lfilter
 from avatar.errors import BadInput
 from avatar.head.arkit import ARKIT_INDEX
 from avatar.motion.blinks import blink_track, gaze_track, head_track
+from avatar.motion.eye_angles import with_gaze
 from avatar.motion.rules import drive
 from avatar.motion.visemes import CUE_FPS, hear, mouth
 
