@@ -11,7 +11,7 @@ from avatar.motion.rules import drive as by_rules
 from avatar.motion.takes import Take
 from preprocess.studio.voice import nonsense, synthesise
 
-SMALL = TrainConfig(steps=30, width=32, blocks=2, batch=8, shortcut_every=2)
+SMALL = TrainConfig(steps=30, width=32, blocks=2, batch=8)
 
 
 def geometry() -> FaceGeometry:

@@ -22,9 +22,10 @@ from avatar.motion.prior import network as torch_network
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.data import Material, material_of, split_take
 from avatar.motion.prior.drive import drive, redo
-from avatar.motion.prior.forward import Given, Way
+from avatar.motion.prior.forward import Given
+from avatar.motion.prior.noise import noise, slow_of
 from avatar.motion.prior.rolling import Rolling
-from avatar.motion.prior.sampling import Sampling, noise
+from avatar.motion.prior.sampling import Sampling
 from avatar.motion.prior.training import Trainer, job_of, train
 
 
@@ -106,19 +107,17 @@ def test_numpy_and_torch_agree(prior: Prior):
     sound, partner = rng.standard_normal((2, t, WIDTH)).astype(np.float32)
     heard = (np.arange(t) < 12).astype(np.float32)
     given = Given(sound, heard, partner, heard, prior.style, 1.0)
-    rows = [rng.random((t, len(GROUP_NAMES))).astype(np.float32) for _ in range(3)]
+    levels = rng.random((t, len(GROUP_NAMES))).astype(np.float32)
     x = rng.standard_normal((t, d)).astype(np.float32)
-    mine = prior.network()(x, Way(*rows), given)
-    shape = torch_network.NetworkShape(d, SMALL.width, SMALL.blocks)
+    mine = prior.network()(x, levels, given)
+    shape = torch_network.NetworkShape(tuple(prior.space.group.tolist()), SMALL.width, SMALL.blocks)
     network = torch_network.PriorNetwork(shape).eval()
     assert prior.weights is not None
     network.load_state_dict({k: torch.from_numpy(v) for k, v in prior.weights.items()})
     batch = [torch.from_numpy(a)[None] for a in (sound, heard, partner, heard, prior.style)]
     conditions = torch_network.Conditions(*batch, torch.ones(1))
     with torch.no_grad():
-        theirs = network(
-            torch.from_numpy(x)[None], torch_network.Flow(*(torch.from_numpy(r)[None] for r in rows)), conditions
-        )[0].numpy()
+        theirs = network(torch.from_numpy(x)[None], torch.from_numpy(levels)[None], conditions)[0].numpy()
     np.testing.assert_allclose(mine, theirs, atol=2e-5)
 
 
@@ -195,9 +194,36 @@ def test_the_same_seed_moves_the_same_way(prior: Prior, speech: np.ndarray):
     assert len(one) == frames_of(len(speech)) and len(drive(prior, speech, seed=1, fps=30)) == 180
 
 
-def test_noise_belongs_to_its_frame():
-    np.testing.assert_array_equal(noise(5, 10, 20, 7)[4:9], noise(5, 14, 5, 7))
-    assert abs(noise(1, 0, 500, 20).std() - 1) < 0.05
+def test_noise_belongs_to_its_frame_and_is_as_slow_as_the_motion():
+    slow = np.array([True, True, False])
+    drawn = noise(1, -7, 4000, slow)
+    np.testing.assert_array_equal(drawn[10:50], noise(1, 3, 40, slow))
+    assert drawn.std(0) == pytest.approx(1, abs=0.15) and (noise(2, -7, 50, slow) != drawn[:50]).all()
+    assert np.diff(drawn, axis=0).std(0) == pytest.approx([0.088, 0.088, 1.41], rel=0.1)
+
+
+def test_what_is_nearly_there_hardly_depends_on_the_network(prior: Prior):
+    """Of slow numbers the network tells the rest of the way; what is known stays as it is."""
+    network, space = prior.network(), prior.space
+    x = np.random.default_rng(0).standard_normal((30, space.size)).astype(np.float32)
+    nothing = np.zeros((30, WIDTH), np.float32)
+    given = Given(nothing, np.zeros(30, np.float32), nothing, np.zeros(30, np.float32), prior.style, 1.0)
+    slow = slow_of(space.group)
+    for level, most in ((1.0, 1e-6), (0.99, 0.1)):
+        found = network(x, np.full((30, len(GROUP_NAMES)), level, np.float32), given)
+        assert np.abs(found - x)[:, slow].max() < most
+    assert slow[space.slices["head"]].all() and not slow[space.slices["lips"]].any()
+
+
+def test_guidance_makes_the_sound_count_more(prior: Prior, speech: np.ndarray):
+    plain, strong, deaf = (
+        drive(prior, speech, seed=1, sampling=Sampling(guidance=dict.fromkeys(GROUP_NAMES, w))) for w in (1.0, 3.0, 0.0)
+    )
+    other = drive(prior, speech[::-1].copy(), seed=1, sampling=Sampling(guidance=dict.fromkeys(GROUP_NAMES, 0.0)))
+    np.testing.assert_array_equal(deaf.expression, other.expression)
+    lips = list(GROUPS["lips"])
+    one, three = (np.abs(m.expression - deaf.expression)[:, lips].mean() for m in (plain, strong))
+    assert three > 1.5 * one > 0
 
 
 def test_long_speech_has_no_seams(prior: Prior):

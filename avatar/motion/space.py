@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
 from avatar.driving_maths import EXPRESSION_RANGE, soft_clamp
 from avatar.errors import FormatMismatch
 from avatar.motion.eye_angles import gaze_degrees, with_gaze
 from avatar.motion.face_geometry import FaceGeometry
-from avatar.motion.groups import GROUPS
+from avatar.motion.groups import GROUP_NAMES, GROUPS
 from avatar.motion.takes import Take
 from avatar.tracks import JOINTS, N_EXPRESSIONS, Motion
 
@@ -57,6 +57,11 @@ class MotionSpace:
         widths = {"lips": len(self.lips_basis), "upper": len(self.upper_basis), "lids": 2, "gaze": 3, "head": 6}
         ends = np.cumsum(list(widths.values()))
         return {name: slice(int(e) - w, int(e)) for (name, w), e in zip(widths.items(), ends, strict=True)}
+
+    @property
+    def group(self) -> Int[np.ndarray, " d"]:
+        """Index of each number's group (`avatar.motion.groups`)."""
+        return np.repeat(np.arange(len(GROUP_NAMES)), [s.stop - s.start for s in self.slices.values()])
 
     @property
     def size(self) -> int:

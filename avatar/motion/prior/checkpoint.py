@@ -19,7 +19,7 @@ from avatar.motion.prior.matching import Matching
 from avatar.motion.space import MotionSpace
 from avatar.motion.style import STYLE_WIDTH
 
-PRIOR_SCHEMA = "visavis.prior/1"
+PRIOR_SCHEMA = "visavis.prior/2"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Prior:
                 "this prior has no flow network", expected="one that was trained with --preset quick or default",
                 got="rung L0 alone", fix="train it further, or take --rung l0",
             )  # fmt: skip
-        return Forward(self.weights)
+        return Forward(self.weights, self.space.group)
 
     def save(self, path: Path) -> None:
         """Write the file; an older one is replaced once the new one is complete.

@@ -26,9 +26,6 @@ class TrainConfig:
     rate: float = 1.5e-3
     """AdamW's, at its highest; it warms up and then falls along a cosine."""
     dropout: float = 0.1
-    shortcut_from: float = 0.3
-    """Share of the training after which one step learns to do for many."""
-    shortcut_every: int = 3
     seed: int = 0
     device: str = "cpu"
 

@@ -16,7 +16,7 @@ from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.forward import Given
 from avatar.motion.prior.one_thread import one_blas_thread
 from avatar.motion.prior.rolling import Rolling
-from avatar.motion.prior.sampling import Known, Sampling, group_of, synthesise
+from avatar.motion.prior.sampling import Known, Sampling, synthesise
 from avatar.motion.resampling import resampled
 from avatar.tracks import Motion
 
@@ -141,8 +141,8 @@ def redo(
     x = space.encode(motion, neutral)
     given = given_of(prior, samples_16k, frames=len(motion))
     known = Known(x, ~new)
-    drawn = synthesise(prior.network(), space, given, known, seed=seed, sampling=sampling or Sampling())
-    made = space.decode(np.where(new[:, group_of(space)], space.guarded(drawn), x), seconds, neutral)
+    drawn = synthesise(prior, given, known, seed=seed, sampling=sampling)
+    made = space.decode(np.where(new[:, space.group], space.guarded(drawn), x), seconds, neutral)
     for k, group in enumerate(GROUP_NAMES):
         motion = crossfade(motion, made, (group,), new[:, k].astype(float))
     return motion

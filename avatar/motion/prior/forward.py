@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+
+from avatar.motion.prior.noise import slow_of
 
 _LAYER_NORM_EPSILON = 1e-5
 FREQUENCIES = 4
@@ -26,21 +28,16 @@ class Given:
     style: Float[np.ndarray, " s"]
     styled: float
 
+    def deaf(self) -> Given:
+        """Nothing of the own sound is known."""
+        return replace(self, heard=0 * self.heard)
+
     def part(self, frames: slice) -> Given:
         """Some of the frames."""
         return Given(
             self.sound[frames], self.heard[frames], self.partner[frames], self.partner_heard[frames], self.style,
             self.styled,
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Way:
-    """Where each group of each frame is on its way; see `network.Flow`."""
-
-    levels: Float[np.ndarray, "t g"]
-    steps: Float[np.ndarray, "t g"]
-    guidance: Float[np.ndarray, "t g"]
 
 
 def blocks_of(weights: Weights) -> int:
@@ -51,7 +48,13 @@ def blocks_of(weights: Weights) -> int:
 class Forward:
     """Weights of a trained network, by their names in its state, and the arithmetic on them."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, group: Int[np.ndarray, " d"]) -> None:
+        """Prepare.
+
+        Args:
+            group: of each number of the motion.
+        """
+        self._group, self._slow = group, slow_of(group).astype(np.float32)
         self._w = {name: np.ascontiguousarray(array.T, np.float32) for name, array in weights.items()}
         self.blocks = blocks_of(weights)
 
@@ -62,8 +65,11 @@ class Forward:
             h = h + silu(self._conv(f"{which}.convs.{k}", h, 5, 1))
         return self._linear(f"{which}.leave", h)
 
-    def __call__(self, x: Float[np.ndarray, "t d"], way: Way, given: Given) -> Float[np.ndarray, "t d"]:
-        """Clean motion from noisy."""
+    def __call__(
+        self, x: Float[np.ndarray, "t d"], levels: Float[np.ndarray, "t g"], given: Given
+    ) -> Float[np.ndarray, "t d"]:
+        """Clean motion from noisy; levels as in `network.PriorNetwork`."""
+        kept, share, scale = parts_of(levels[:, self._group], self._slow)
         own = self.ears("ears", given.sound, given.heard)
         other = np.zeros_like(own)
         if given.partner_heard.any():
@@ -71,15 +77,15 @@ class Forward:
         style = np.append(given.style * given.styled, given.styled).astype(np.float32)
         parts = (
             own, other, np.broadcast_to(style, (len(x), len(style))), given.heard[:, None],
-            given.partner_heard[:, None], way_features(way),
+            given.partner_heard[:, None], level_features(levels),
         )  # fmt: skip
         condition = np.concatenate(parts, 1).astype(np.float32)
         for k in (0, 2):
             condition = silu(self._linear(f"condition.{k}", condition))
-        h = self._linear("enter", x.astype(np.float32)) + self._linear("say", own)
+        h = self._linear("enter", (scale * x).astype(np.float32)) + self._linear("say", own)
         for k in range(self.blocks):
             h = self._block(k, h, condition)
-        return self._linear("leave", layer_norm(h))
+        return kept * x + share * self._linear("leave", layer_norm(h))
 
     def _block(self, k: int, h: np.ndarray, condition: np.ndarray) -> np.ndarray:
         scale, shift, gate = np.split(self._linear(f"blocks.{k}.modulate", condition), 3, axis=1)
@@ -99,11 +105,23 @@ class Forward:
         return self._linear(f"{name}.linear", spread.reshape(frames, taps * width))
 
 
-def way_features(way: Way) -> Float[np.ndarray, "t f"]:
-    """Noise levels as waves, guidance and steps on scales of their own."""
-    angles = way.levels[..., None] * (np.pi * 2.0 ** np.arange(FREQUENCIES))
-    waves = np.concatenate([np.sin(angles), np.cos(angles)], -1).reshape(len(way.levels), -1)
-    return np.concatenate([waves, way.levels, way.guidance - 1, way.steps], 1)
+def level_features(levels: Float[np.ndarray, "t g"]) -> Float[np.ndarray, "t f"]:
+    """Noise levels as waves."""
+    angles = levels[..., None] * (np.pi * 2.0 ** np.arange(FREQUENCIES))
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], -1).reshape(len(levels), -1)
+    return np.concatenate([waves, levels], 1)
+
+
+def parts_of(level, slow):
+    """What of clean motion is what is there (`kept`), the `share` that the network adds to it, and the `scale` at which
+    it sees it; numpy or torch.
+
+    The balance of Karras et al. 2022 (Elucidating the design space, section 5) for motion and noise of unit deviation
+    and one spectrum: what there is to learn is as large at every level. The fast numbers are predicted outright.
+    """
+    square = level**2 + (1 - level) ** 2
+    root = square**0.5
+    return slow * level / square, 1 + slow * ((1 - level) / root - 1), 1 + slow * (1 / root - 1)
 
 
 def layer_norm(h: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a prior is trained for: clean motion from noisy, closed lips where they close, one step that does for many.
+"""What a prior is trained for: clean motion from noisy, closed lips where they close.
 
 Straight paths x_t = (1 - t) e + t x from noise e to motion x (Lipman et al. 2023), t per frame and group. Numbers of
 the motion space are whitened, so that squares weighted by `MotionSpace.importance` are squares of moved skin.
@@ -6,7 +6,7 @@ the motion space are whitened, so that squares weighted by `MotionSpace.importan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 import torch
@@ -15,14 +15,13 @@ from torch import Tensor
 
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.prior.batches import Batch
-from avatar.motion.prior.network import Conditions, Flow, PriorNetwork
+from avatar.motion.prior.network import PriorNetwork
+from avatar.motion.prior.noise import KERNEL, REACH, slow_of
 from avatar.motion.prior.patterns import Pattern
 from avatar.motion.space import MotionSpace
 
 LEAST_LEFT = 0.1
 """Of the way: velocities are differences over what is left of it."""
-STEP_SIZES = (0.5, 0.25, 0.125)
-MOST_GUIDANCE = 3.0
 _MOST_WEIGHT = 4.0
 _CLOSURE_METRES = 0.003
 """Lips less open than that count e times as much as wide open ones."""
@@ -41,22 +40,35 @@ class Metric:
     slowly must not tremble."""
     group: Int[Tensor, " d"]
     """Index of each number's group."""
+    slow: Float[Tensor, " d"]
+    """1 for numbers whose noise is slow (`avatar.motion.prior.noise`)."""
     aperture: Float[Tensor, " d"]
     """Opening of the mouth per unit of each number, metres."""
     aperture_mean: float
 
     @staticmethod
-    def of(space: MotionSpace, geometry: FaceGeometry, tracks: Sequence[Float[Tensor, "t d"]]) -> Metric:
+    def of(
+        space: MotionSpace,
+        geometry: FaceGeometry,
+        tracks: Sequence[Float[Tensor, "_ d"]],
+    ) -> Metric:
         """Of a space, a face and the training's motion."""
         lips = space.slices["lips"]
         aperture = torch.zeros(space.size)
         slope = space.lips_basis @ geometry.aperture_basis
         aperture[lips] = torch.from_numpy(slope * space.deviation[lips]).float()
         mean = geometry.aperture(space.rest_expression[None])[0] + space.mean[lips] @ slope
-        group = torch.cat([torch.full((s.stop - s.start,), k) for k, s in enumerate(space.slices.values())])
+        group = torch.from_numpy(space.group)
         weights = torch.from_numpy(space.importance()).float().clamp(min=_IMPORTANCE_FLOOR)
         speeds = torch.cat([x.diff(dim=0) for x in tracks]).square().mean(0)
-        return Metric(weights, weights / (speeds + _LEAST_SPEED**2), group, aperture, float(mean))
+        return Metric(
+            weights,
+            weights / (speeds + _LEAST_SPEED**2),
+            group,
+            torch.from_numpy(slow_of(space.group)).float(),
+            aperture,
+            float(mean),
+        )
 
 
 def on(values, device: str):
@@ -70,19 +82,20 @@ def on(values, device: str):
     return replace(values, **{f.name: moved(getattr(values, f.name)) for f in fields(values)})
 
 
-def noisy(batch: Batch, pattern: Pattern, group: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def noisy(batch: Batch, pattern: Pattern, metric: Metric, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Motion on its way, and the level of each number."""
-    levels = pattern.levels[..., group]
-    noise = torch.randn(batch.x.shape, generator=rng).to(batch.x.device)
+    levels, (b, t, d) = pattern.levels[..., metric.group], batch.x.shape
+    white = torch.randn(b, t + 2 * REACH, d, generator=rng).to(batch.x.device)
+    slow = white.unfold(1, len(KERNEL), 1) @ torch.from_numpy(KERNEL).to(white.device)
+    noise = torch.where(metric.slow > 0, slow, white[:, REACH : REACH + t])
     return (1 - levels) * noise + levels * batch.x, levels
 
 
 def loss(network: PriorNetwork, metric: Metric, batch: Batch, pattern: Pattern, rng: torch.Generator) -> Tensor:
-    """Of plain flow matching."""
-    x, levels = noisy(batch, pattern, metric.group, rng)
-    ones = torch.ones_like(pattern.levels)
+    """Of flow matching."""
+    x, levels = noisy(batch, pattern, metric, rng)
     given = replace(batch.given, heard=pattern.heard, partner_heard=batch.given.partner_heard * pattern.heard)
-    clean = network(x, Flow(pattern.levels, 0 * ones, ones), given)
+    clean = network(x, pattern.levels, given)
     return distance(metric, clean, batch.x, levels, batch.confidence, given.heard)
 
 
@@ -108,41 +121,3 @@ def distance(
     depth = ((error @ metric.aperture) / _CLOSURE_METRES) ** 2
     closures = (nearly_closed * depth).sum() / nearly_closed.sum().clamp(min=1)
     return places + _VELOCITY * speeds + _CLOSURE * closures
-
-
-def shortcut_loss(
-    network: PriorNetwork, teacher: Callable, metric: Metric, batch: Batch, pattern: Pattern, rng: torch.Generator
-) -> Tensor:
-    """One step must lead where two half steps of the teacher lead, and guidance is learned with it.
-
-    The teacher's smallest steps are velocities that classifier-free guidance has already turned (Ho and Salimans 2022);
-    so a guided step costs one evaluation. Equation 5 of Frans et al. 2024, in predictions of clean motion.
-    """
-    x, levels = noisy(batch, pattern, metric.group, rng)
-    b, t, g = pattern.levels.shape
-    guidance = 1 + (MOST_GUIDANCE - 1) * torch.rand(b, 1, g, generator=rng).to(x.device).expand(b, t, g)
-    step = STEP_SIZES[int(torch.randint(len(STEP_SIZES), (), generator=rng))]
-    ahead = _guided if step == min(STEP_SIZES) else _stepped
-    size = (1 - pattern.levels).clamp(max=step)
-    half, path = size / 2, metric.group
-    given = replace(batch.given, heard=pattern.heard, partner_heard=batch.given.partner_heard * pattern.heard)
-    with torch.no_grad():
-        first = ahead(teacher, x, Flow(pattern.levels, half, guidance), given, path)
-        velocity = (first - x) / (1 - levels).clamp(min=LEAST_LEFT)
-        there = x + half[..., path] * velocity
-        second = ahead(teacher, there, Flow(pattern.levels + half, half, guidance), given, path)
-        left = (1 - levels - half[..., path]).clamp(min=LEAST_LEFT)
-        target = x + (1 - levels) * (velocity + (second - there) / left) / 2
-    clean = network(x, Flow(pattern.levels, size, guidance), given)
-    return distance(metric, clean, target, levels, batch.confidence, 0 * given.heard)
-
-
-def _stepped(teacher: Callable, x: Tensor, flow: Flow, given: Conditions, group: Tensor) -> Tensor:
-    return teacher(x, flow, given)
-
-
-def _guided(teacher: Callable, x: Tensor, flow: Flow, given: Conditions, group: Tensor) -> Tensor:
-    """The teacher's prediction of velocities, moved away from what it says when deaf."""
-    plain = Flow(flow.levels, torch.zeros_like(flow.steps), torch.ones_like(flow.guidance))
-    deaf = teacher(x, plain, replace(given, heard=0 * given.heard))
-    return deaf + flow.guidance[..., group] * (teacher(x, plain, given) - deaf)

@@ -3,8 +3,7 @@
 One network for all uses: which groups of which frames are known (level 1) and how far the others are from noise
 (level 0) says whether it speaks, goes on, fills in between or streams (diffusion forcing, Chen et al. 2024, per group
 of channels). Residual blocks of dilated convolutions over frames; everything that conditions enters by adaptive layer
-norm per frame (Peebles and Xie 2023), which beats cross-attention on speech (FLOAT, Ki et al. 2024). Step size and
-guidance are inputs too (shortcut models, Frans et al. 2024): one evaluation does what many guided ones would.
+norm per frame (Peebles and Xie 2023), which beats cross-attention on speech (FLOAT, Ki et al. 2024).
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from torch.nn import functional as F
 
 from avatar.motion.groups import GROUP_NAMES
 from avatar.motion.hearing import WIDTH
-from avatar.motion.prior.forward import DILATIONS, FREQUENCIES
+from avatar.motion.prior.forward import DILATIONS, FREQUENCIES, parts_of
+from avatar.motion.prior.noise import slow_of
 from avatar.motion.style import STYLE_WIDTH
 
 GROUPS_COUNT = len(GROUP_NAMES)
@@ -28,8 +28,8 @@ GROUPS_COUNT = len(GROUP_NAMES)
 class NetworkShape:
     """How large a network is."""
 
-    motion: int
-    """Numbers per frame of its motion space."""
+    group: tuple[int, ...]
+    """Of each number per frame of its motion space."""
     width: int = 128
     blocks: int = 6
     condition: int = 96
@@ -53,18 +53,6 @@ class Conditions:
     style: Float[Tensor, "b s"]
     styled: Float[Tensor, " b"]
     """1 where a style is asked for."""
-
-
-@dataclass(frozen=True)
-class Flow:
-    """Where on the way from noise to motion each group of each frame is."""
-
-    levels: Float[Tensor, "b t g"]
-    """0 is noise, 1 is motion that is known."""
-    steps: Float[Tensor, "b t g"]
-    """How far the next step goes; 0 asks for the velocity here."""
-    guidance: Float[Tensor, "b t g"]
-    """How much the sound is obeyed: 1 as trained, 0 not at all."""
 
 
 class Convolution(nn.Module):
@@ -118,24 +106,36 @@ class Block(nn.Module):
 
 
 class PriorNetwork(nn.Module):
-    """Predicts clean motion; the velocity follows as (clean - noisy) / (1 - level)."""
+    """Predicts clean motion; the velocity follows as (clean - noisy) / (1 - level).
+
+    Each group of each frame has a level: 0 is noise, 1 is motion that is known.
+    """
+
+    group: Tensor
+    slow: Tensor
 
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.shape = shape
+        group = torch.tensor(shape.group)
+        self.register_buffer("group", group, persistent=False)
+        self.register_buffer("slow", torch.from_numpy(slow_of(group.numpy())).float(), persistent=False)
         self.ears = Ears(shape)
         self.partner_ears = Ears(shape)
-        flow = GROUPS_COUNT * (2 * FREQUENCIES + 3)
+        levels = GROUPS_COUNT * (2 * FREQUENCIES + 1)
         self.condition = nn.Sequential(
-            nn.Linear(2 * shape.bottleneck + STYLE_WIDTH + 3 + flow, 2 * shape.condition), nn.SiLU(),
+            nn.Linear(2 * shape.bottleneck + STYLE_WIDTH + 3 + levels, 2 * shape.condition), nn.SiLU(),
             nn.Linear(2 * shape.condition, shape.condition), nn.SiLU(),
         )  # fmt: skip
-        self.enter = nn.Linear(shape.motion, shape.width)
+        self.enter = nn.Linear(len(shape.group), shape.width)
         self.say = nn.Linear(shape.bottleneck, shape.width)
         self.blocks = nn.ModuleList(Block(shape, DILATIONS[k % len(DILATIONS)]) for k in range(shape.blocks))
-        self.leave = nn.Linear(shape.width, shape.motion)
+        self.leave = nn.Linear(shape.width, len(shape.group))
 
-    def forward(self, x: Float[Tensor, "b t d"], flow: Flow, given: Conditions) -> Float[Tensor, "b t d"]:
+    def forward(
+        self, x: Float[Tensor, "b t d"], levels: Float[Tensor, "b t g"], given: Conditions
+    ) -> Float[Tensor, "b t d"]:
+        kept, share, scale = parts_of(levels[..., self.group], self.slow)
         own = self.ears(given.sound, given.heard)
         other = torch.zeros_like(own)
         if given.partner_heard.any():
@@ -144,17 +144,16 @@ class PriorNetwork(nn.Module):
         style = torch.cat([given.style * given.styled[:, None], given.styled[:, None]], -1)
         parts = (
             own, other, style[:, None].expand(-1, frames, -1), given.heard[..., None],
-            given.partner_heard[..., None], flow_features(flow),
+            given.partner_heard[..., None], level_features(levels),
         )  # fmt: skip
         condition = self.condition(torch.cat(parts, -1))
-        h = self.enter(x) + self.say(own)
+        h = self.enter(scale * x) + self.say(own)
         for block in self.blocks:
             h = block(h, condition)
-        return self.leave(F.layer_norm(h, h.shape[-1:]))
+        return kept * x + share * self.leave(F.layer_norm(h, h.shape[-1:]))
 
 
-def flow_features(flow: Flow) -> Float[Tensor, "b t f"]:
-    """Noise levels as waves, guidance and steps on scales of their own."""
-    angles = flow.levels[..., None] * (torch.pi * 2.0 ** torch.arange(FREQUENCIES, device=flow.levels.device))
-    waves = torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)
-    return torch.cat([waves, flow.levels, flow.guidance - 1, flow.steps], -1)
+def level_features(levels: Float[Tensor, "b t g"]) -> Float[Tensor, "b t f"]:
+    """Noise levels as waves."""
+    angles = levels[..., None] * (torch.pi * 2.0 ** torch.arange(FREQUENCIES, device=levels.device))
+    return torch.cat([torch.cat([angles.sin(), angles.cos()], -1).flatten(-2), levels], -1)

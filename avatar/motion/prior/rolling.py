@@ -13,8 +13,8 @@ from jaxtyping import Float
 from avatar.motion.groups import GROUP_NAMES
 from avatar.motion.hearing import WIDTH
 from avatar.motion.prior.checkpoint import Prior
-from avatar.motion.prior.forward import Given, Way
-from avatar.motion.prior.sampling import Sampling, advanced, group_of, noise
+from avatar.motion.prior.forward import Given
+from avatar.motion.prior.sampling import Denoiser, Sampling, advanced
 
 STREAM_FRAMES = 10
 """Frames on their way from noise to motion: each gets one evaluation per tick."""
@@ -38,10 +38,8 @@ class Rolling:
                 frames (80 to 120 ms) are worth their delay.
             partnered: rows of the other one's sound come with each of ours.
         """
-        self._network, self._space, self._seed = prior.network(), prior.space, seed
-        self._sampling, self.lookahead, self._partnered = sampling or Sampling(), lookahead, partnered
+        self._denoiser, self.lookahead, self._partnered = Denoiser(prior, seed, sampling), lookahead, partnered
         self._style = prior.style
-        self._group = group_of(prior.space)
         self._rows = np.zeros((0, 2, WIDTH), np.float32)
         self._first_row = 0
         """Frame that the oldest kept row belongs to."""
@@ -96,20 +94,17 @@ class Rolling:
         return self.pending
 
     def _tick(self) -> Float[np.ndarray, " d"]:
-        now, space = self.next_frame, self._space
+        now, group = self.next_frame, self._denoiser.group
         begin, end = max(0, now - HISTORY, self._first_x), now + STREAM_FRAMES
         self._x = self._x[begin - self._first_x :]
         fresh = max(0, end - begin - len(self._x))
-        start = noise(self._seed, end - fresh, fresh, space.size) if fresh else self._x[:0]
-        start = start * self._sampling.row(self._sampling.temperature)[self._group]
-        self._x, self._first_x = np.concatenate([self._x, start.astype(np.float32)]), begin
+        start = self._denoiser.start(end - fresh, fresh) if fresh else self._x[:0]
+        self._x, self._first_x = np.concatenate([self._x, start]), begin
         behind = now - begin
-        levels, steps = _LEVELS[HISTORY - behind :], _STEPS[HISTORY - behind :]
-        guidance = np.broadcast_to(self._sampling.row(self._sampling.guidance), levels.shape)
-        clean = self._network(self._x, Way(levels, steps, guidance), self._given(begin, end))
-        moving = (steps > 0)[:, self._group]
-        moved = advanced(self._x, clean, levels[:, self._group], steps[:, self._group])
-        self._x = np.where(moving, moved, self._x).astype(np.float32)
+        levels, steps = (part[HISTORY - behind :] for part in (_LEVELS, _STEPS))
+        clean = self._denoiser.clean(self._x, levels, self._given(begin, end))
+        moved = advanced(self._x, clean, levels[:, group], steps[:, group])
+        self._x = np.where((steps > 0)[:, group], moved, self._x).astype(np.float32)
         self.next_frame = now + 1
         return self._x[max(0, behind)]
 

@@ -10,17 +10,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.ndimage import gaussian_filter1d
 
 from avatar.errors import BadInput
 from avatar.motion.groups import GROUP_NAMES
-from avatar.motion.prior.forward import Forward, Given, Way
-from avatar.motion.space import MotionSpace
+from avatar.motion.prior.checkpoint import Prior
+from avatar.motion.prior.forward import Given
+from avatar.motion.prior.noise import noise, slow_of
 
 WINDOW, OVERLAP = 96, 24
 """Frames of a window, and how many of them the one before has made."""
 _LEAST_LEFT = 0.05
-_EARLY = 2.0
-"""Steps are short at first: what moves slowly is decided there, and long ones would flatten it."""
+_EVENED_FRAMES = 0.5
+"""Deviation of the kernel that evens out."""
 _LOOK_ON = 12
 """Frames after a window that are made with it and thrown away: its end must know what comes."""
 
@@ -32,7 +34,7 @@ class Sampling:
     steps: int = 10
     """Evaluations of the network per window."""
     guidance: dict[str, float] = field(default_factory=dict)
-    """How far the sound is obeyed; 1 if not given."""
+    """How far the sound is obeyed; 1 if not given, and another costs a second evaluation (Ho and Salimans 2022)."""
     temperature: dict[str, float] = field(default_factory=lambda: {"lips": 0.3})
     """Deviation of the noise that motion is made of; 1 if not given. Lips want little."""
 
@@ -58,65 +60,77 @@ class Known:
     x: Float[np.ndarray, "t d"]
     mask: Bool[np.ndarray, "t g"]
 
-    @staticmethod
-    def nothing(frames: int, size: int) -> Known:
-        """Everything is to be made."""
-        return Known(np.zeros((frames, size), np.float32), np.zeros((frames, len(GROUP_NAMES)), bool))
 
+class Denoiser:
+    """What a prior's network makes of noise: the same for whole tracks and for streams."""
 
-def group_of(space: MotionSpace) -> np.ndarray:
-    """Index of each number's group, (d,)."""
-    return np.repeat(np.arange(len(GROUP_NAMES)), [s.stop - s.start for s in space.slices.values()])
+    def __init__(self, prior: Prior, seed: int, sampling: Sampling | None) -> None:
+        sampling = sampling or Sampling()
+        self._network, self._seed = prior.network(), seed
+        self.group, self.steps = prior.space.group, sampling.steps
+        self._slow = slow_of(self.group)
+        self._temperature, self._guidance = (
+            sampling.row(values)[self.group] for values in (sampling.temperature, sampling.guidance)
+        )
 
+    def start(self, first: int, frames: int) -> Float[np.ndarray, "t d"]:
+        """The noise that frames `first` and on are made from."""
+        return (noise(self._seed, first, frames, self._slow) * self._temperature).astype(np.float32)
 
-def noise(seed: int, first: int, frames: int, size: int) -> Float[np.ndarray, "t d"]:
-    """Standard normal numbers of frames `first` and on; each frame's depend on the seed and its number alone."""
-    generators = (np.random.Generator(np.random.Philox(key=[seed, k])) for k in range(first, first + frames))
-    return np.stack([g.standard_normal(size, np.float32) for g in generators])
+    def clean(
+        self, x: Float[np.ndarray, "t d"], levels: Float[np.ndarray, "t g"], given: Given
+    ) -> Float[np.ndarray, "t d"]:
+        """Where the motion of frames that follow each other is taken to be; what is known (level 1) as it is.
+
+        Slow numbers are evened out over a frame to each side: a network errs in every frame by itself, and that would
+        be seen as trembling.
+        """
+        found = self._network(x, levels, given)
+        if (self._guidance != 1).any():
+            deaf = self._network(x, levels, given.deaf())
+            found = deaf + self._guidance * (found - deaf)
+        found = np.where(levels[:, self.group] < 1, found, x)
+        found[:, self._slow] = gaussian_filter1d(found[:, self._slow], _EVENED_FRAMES, axis=0, mode="nearest")
+        return found
 
 
 def synthesise(
-    network: Forward, space: MotionSpace, given: Given, known: Known, *, seed: int, sampling: Sampling, first: int = 0
+    prior: Prior, given: Given, known: Known, *, seed: int, sampling: Sampling | None = None
 ) -> Float[np.ndarray, "t d"]:
     """Motion of any length, window by window.
 
     Args:
         given: sound, style and the like of all t frames.
         known: what of the motion is given and stays as it is.
-        first: number of the first frame, which the noise goes by.
     """
-    frames, out, made = len(known.x), known.x.copy(), 0
+    denoiser = Denoiser(prior, seed, sampling)
+    frames, out, made, group = len(known.x), known.x.copy(), 0, denoiser.group
     while made < frames:
         begin = max(0, made - OVERLAP)
         end = min(frames, begin + WINDOW)
         mask = known.mask[begin:end].copy()
         mask[: made - begin] = True
-        window = Known(np.where(_wide(mask, space), out[begin:end], 0), mask)
-        drawn = denoise(
-            network, space, given.part(slice(begin, end)), window,
-            noise(seed, first + begin, end - begin, space.size), sampling,
-        )  # fmt: skip
+        window = Known(np.where(mask[:, group], out[begin:end], 0), mask)
+        drawn = denoised(denoiser, given.part(slice(begin, end)), window, begin)
         keep = end if end == frames else end - _LOOK_ON
         fresh = slice(made, keep)
-        out[fresh] = np.where(_wide(known.mask[fresh], space), known.x[fresh], drawn[made - begin : keep - begin])
+        out[fresh] = np.where(known.mask[fresh][:, group], known.x[fresh], drawn[made - begin : keep - begin])
         made = keep
     return out
 
 
-def denoise(
-    network: Forward, space: MotionSpace, given: Given, known: Known, start: np.ndarray, sampling: Sampling
-) -> Float[np.ndarray, "t d"]:
-    """One window from noise to motion, all that is unknown at one level."""
-    group, steps = group_of(space), sampling.steps
+def denoised(denoiser: Denoiser, given: Given, known: Known, first: int) -> Float[np.ndarray, "t d"]:
+    """One window from noise to motion, all that is unknown at one level.
+
+    Args:
+        first: number of its first frame, which the noise goes by.
+    """
     mask = known.mask
-    fixed = mask[:, group]
-    x = np.where(fixed, known.x, start * sampling.row(sampling.temperature)[group])
-    guidance = np.broadcast_to(sampling.row(sampling.guidance), mask.shape)
-    times = np.linspace(0, 1, steps + 1) ** _EARLY
+    fixed = mask[:, denoiser.group]
+    x = np.where(fixed, known.x, denoiser.start(first, len(fixed)))
+    times = np.linspace(0, 1, denoiser.steps + 1)
     for level, after in zip(times[:-1], times[1:], strict=True):
-        levels = np.where(mask, 1.0, level).astype(np.float32)
-        size = np.where(mask, 0.0, after - level).astype(np.float32)
-        clean = network(x, Way(levels, size, guidance), given)
+        clean = denoiser.clean(x, np.where(mask, 1.0, level).astype(np.float32), given)
         x = np.where(fixed, known.x, advanced(x, clean, level, after - level))
     return x
 
@@ -124,7 +138,3 @@ def denoise(
 def advanced(x: np.ndarray, clean: np.ndarray, level, step) -> np.ndarray:
     """One step along the straight line to where the network says that motion is."""
     return x + step / np.maximum(1 - level, _LEAST_LEFT) * (clean - x)
-
-
-def _wide(mask: Bool[np.ndarray, "t g"], space: MotionSpace) -> Bool[np.ndarray, "t d"]:
-    return mask[:, group_of(space)]

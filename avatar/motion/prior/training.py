@@ -19,7 +19,7 @@ from avatar.motion.prior.batches import Batch
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.config import TrainConfig, of_network
 from avatar.motion.prior.data import Material
-from avatar.motion.prior.losses import loss, on, shortcut_loss
+from avatar.motion.prior.losses import loss, on
 from avatar.motion.prior.network import NetworkShape, PriorNetwork
 from avatar.motion.prior.patterns import Pattern, draw
 from avatar.progress import note, progress
@@ -28,7 +28,6 @@ from avatar.threads import one_torch_thread
 _WARM_UP_STEPS = 50
 _LAST_RATE = 0.05
 _AVERAGE = 0.998
-_SHORTCUT_WEIGHT = 0.5
 _LARGEST_GRADIENT = 1.0
 _SAVE_SECONDS = 60.0
 
@@ -46,7 +45,9 @@ class Trainer:
             )
         self.material, self.config, self.step = material, config, 0
         self.metric = on(material.metric, config.device)
-        shape = NetworkShape(material.prior.space.size, config.width, config.blocks, dropout=config.dropout)
+        shape = NetworkShape(
+            tuple(material.prior.space.group.tolist()), config.width, config.blocks, dropout=config.dropout
+        )
         self.network = PriorNetwork(shape).to(config.device)
         if start is not None and start.weights is not None:
             self.network.load_state_dict({k: torch.from_numpy(v) for k, v in start.weights.items()})
@@ -54,15 +55,11 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(self.network.parameters(), config.rate, (0.9, 0.98), weight_decay=0.02)
 
     def advance(self) -> float:
-        """One step; the loss of plain flow matching."""
+        """One step; its loss."""
         config = self.config
         rng = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
         torch.manual_seed(config.seed * 1_000_003 + self.step)  # dropout
-        main = loss(self.network, self.metric, *self._draw(config.batch, rng), rng)
-        total = main
-        if self.step >= config.shortcut_from * config.steps and self.step % config.shortcut_every == 0:
-            drawn = self._draw(max(1, config.batch // 2), rng)
-            total = main + _SHORTCUT_WEIGHT * shortcut_loss(self.network, self.average, self.metric, *drawn, rng)
+        total = loss(self.network, self.metric, *self._draw(config.batch, rng), rng)
         for group in self.optimiser.param_groups:
             group["lr"] = config.rate * self._rate()
         self.optimiser.zero_grad()
@@ -74,7 +71,7 @@ class Trainer:
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(now, 1 - keep)
-        return main.item()
+        return total.item()
 
     def _draw(self, batch: int, rng: torch.Generator) -> tuple[Batch, Pattern]:
         """Windows and what of them is known, drawn on the CPU: the same on every device."""
