@@ -213,22 +213,56 @@ def test_an_interrupted_microphone_stays_on_its_clock(small_prior: Prior, speech
     assert len(motion) == frames_of(len(speech)) and np.allclose(np.diff(motion.timestamps_seconds), 0.04)
 
 
-def test_the_other_one_is_heard(small_prior: Prior, speech: np.ndarray):
-    def listening(size: int, interrupted: bool = False) -> Motion:
-        stream = MotionStream(small_prior, seed=3, partnered=True, capacity_seconds=60)
-        own = np.zeros_like(speech)
-        for k in range(0, len(speech), size):
-            stream.push(own[k : k + size], speech[k : k + size])
-            if interrupted:
-                stream.interrupt()
-        return stream.close()
+@pytest.fixture(scope="module")
+def listener(small_prior: Prior) -> Prior:
+    """One that heeds the other one, if without sense."""
+    return replace(small_prior, about=small_prior.about | {"partner_seconds": 14.0})
 
-    at_once = listening(1_000_000)
-    assert same(listening(320), at_once)
-    assert len(at_once) == len(speech) // 640
-    assert not np.array_equal(run(small_prior, np.zeros_like(speech), 1_000_000).expression, at_once.expression)
+
+def talk(prior: Prior, own: np.ndarray, partner: np.ndarray, size: int, **options) -> Motion:
+    """All frames of two sounds that are pushed together in pieces of one size."""
+    stream, frames = MotionStream(prior, seed=3, partnered=True, capacity_seconds=600, **options), []
+    for k in range(0, len(own), size):
+        stream.push(own[k : k + size], partner[k : k + size])
+        frames.append(stream.pull())
+    return joined([*frames, stream.close()])
+
+
+def test_the_other_one_is_heard(listener: Prior, small_prior: Prior, speech: np.ndarray):
+    silent, partner = np.zeros_like(speech), speech[::-1].copy()
+    for own in (silent, speech):
+        at_once = talk(listener, own, partner, 1_000_000)
+        assert same(talk(listener, own, partner, 320), at_once) and same(talk(listener, own, partner, 7001), at_once)
+        assert len(at_once) == len(speech) // 640
+        assert not np.array_equal(run(listener, own, 1_000_000).quats_wxyz, at_once.quats_wxyz)
+        whole = drive(listener, own, seed=3, rung="stream", partner_16k=partner)
+        for name in MOTION_FIELDS:
+            np.testing.assert_allclose(getattr(at_once, name), getattr(whole, name), atol=1e-5)
     with pytest.raises(BadInput, match="as long"):
-        MotionStream(small_prior, seed=3, partnered=True).push(speech, speech[:-1])
+        MotionStream(listener, seed=3, partnered=True).push(speech, speech[:-1])
+    # What a prior has not learned to hear does not move it.
+    assert same(talk(small_prior, speech, partner, 4000), run(small_prior, speech, 4000))
+
+
+def test_the_other_one_is_heard_at_any_rate_and_through_interruptions(listener: Prior, speech: np.ndarray):
+    own, partner = (np.asarray(resample_poly(s, 3, 1), np.float32) for s in (speech, speech[::-1]))
+    at_once = talk(listener, own, partner, 1_000_000, rate=48_000)
+    assert same(talk(listener, own, partner, 960, rate=48_000), at_once)
+
+    def interrupted(other: np.ndarray) -> Motion:
+        stream, frames = MotionStream(listener, seed=3, partnered=True), []
+        for k in range(0, len(speech), 320):
+            stream.push(speech[k : k + 320], other[k : k + 320])
+            frames.append(stream.pull())
+            if k == 320 * 50:
+                stream.interrupt()
+        return joined([*frames, stream.close()])
+
+    cut = speech[::-1].copy()
+    cut[320 * 60 :] = 0
+    heard, not_heard = interrupted(speech[::-1].copy()), interrupted(cut)
+    assert len(heard) == frames_of(len(speech)) and same(heard[:20], not_heard[:20])
+    assert not np.array_equal(heard.quats_wxyz[40:], not_heard.quats_wxyz[40:])  # after it the other one is heard on
 
 
 def test_one_thread_pushes_and_another_pulls(small_prior: Prior, speech: np.ndarray):

@@ -52,6 +52,37 @@ def test_l0_is_learned_in_seconds(spoken: Path, tmp_path: Path, capsys: pytest.C
     assert result(folder, capsys)[0] == 0
 
 
+def test_a_partner_is_learned_from(spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch):
+    """His sound stands beside the capture's, once per capture."""
+    monkeypatch.setitem(prior_config.PRESETS, "quick", TrainConfig(steps=20, width=32, blocks=2, batch=8))
+    other, output = tmp_path / "other.wav", tmp_path / "me.prior"
+    wavfile.write(other, 48_000, (np.repeat(recital(4, 10, text_seed=2).samples_16k, 3) * 32767).astype(np.int16))
+    command = TrainPrior(captures=(spoken,), output=output, preset="quick", partner=(str(other),), json=True)
+    code, said = result(command, capsys)
+    assert code == 0 and said["seconds_with_partner"] == said["seconds_of_speech"], said
+    prior = Prior.load(output)
+    own, heard = recital(3, 4, text_seed=9).samples_16k, recital(4, 4, text_seed=9).samples_16k
+    assert prior.listens and prior.about["partner_seconds"] == said["seconds_with_partner"]
+    alone, listening = (drive(prior, own, seed=0, partner_16k=p).quats_wxyz for p in (None, heard))
+    assert not np.array_equal(alone, listening)
+    both = TrainPrior(
+        captures=(spoken, spoken), output=output, preset="l0", partner=("none", str(other)), json=True, overwrite=True
+    )
+    code, said = result(both, capsys)
+    assert code == 0 and said["seconds_with_partner"] == pytest.approx(said["seconds_of_speech"] / 2, abs=0.1)
+    wavfile.write(tmp_path / "mute.wav", 16_000, np.zeros(160_000, np.int16))
+    for partner, reason in {
+        (str(other), str(other)): "every capture needs its own partner",
+        (str(tmp_path / "nowhere.wav"),): "does not exist",
+        (str(tmp_path / "mute.wav"),): "says nothing",
+    }.items():
+        refused = TrainPrior(captures=(spoken,), output=tmp_path / "x.prior", preset="l0", partner=partner, json=True)
+        code, said = result(refused, capsys)
+        assert code == 2 and reason in said["error"], said
+    card = EvalMotion(prior=output, captures=(spoken, spoken), partner=("none", str(other)), json=True)
+    assert result(card, capsys)[0] == 0
+
+
 def test_what_cannot_be_learned_from_is_refused(spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     mute, short, silent = (tmp_path / name for name in ("mute", "short", "silent"))
     small_capture(mute)

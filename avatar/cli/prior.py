@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -11,6 +12,8 @@ from avatar.cli.common import Computing, Input, Output
 from avatar.errors import BadInput
 from avatar.motion.prior.config import Preset
 from avatar.progress import note
+
+Partners = Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOUND|none"), tyro.conf.UseAppendAction]
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class TrainPrior(Computing):
     Example: visavis train-prior me.capture -o me.prior
     Example: visavis train-prior me.capture -o me.prior --preset quick
     Example: visavis train-prior captures/*.capture -o shared.prior
+    Example: visavis train-prior me.capture --partner other.wav -o me.prior
     """
 
     captures: tyro.conf.Positional[tuple[Path, ...]] = field(kw_only=True)
@@ -36,6 +40,9 @@ class TrainPrior(Computing):
     personalise: Path | None = None
     """Train this prior further, so that it becomes this person's, instead of starting from nothing; how large the
     network is, the prior says, not the preset."""
+    partner: Partners = ()
+    """What the other one said in a conversation that was filmed, from its first frame on (any audio or video file): the
+    prior learns to listen. Give it once per capture; none where there was nobody else."""
     seed: int = 0
     """Everything random follows from it."""
 
@@ -46,7 +53,8 @@ class TrainPrior(Computing):
         if self.output.exists() and not self.overwrite:
             raise BadInput(f"{self.output} exists", fix="add --overwrite to replace it, or choose another -o/--output")
         config = preset_named(self.preset, self.seed)
-        return train_prior(captures_in(self.captures), self.output, config, start=self.personalise)
+        captures, partners = captures_in(self.captures), partners_named(self.partner)
+        return train_prior(captures, self.output, config, start=self.personalise, partners=partners)
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,8 @@ class EvalMotion(Computing):
     prior: Input = field(kw_only=True)
     captures: tyro.conf.Positional[tuple[Path, ...]] = field(kw_only=True)
     """Captures, or folders full of them; those of the training, whose last 15 % it never saw."""
+    partner: Partners = ()
+    """What the other one said, once per capture, as for train-prior."""
     output: Output | None = None
     """Page with all scores and curves; beside the prior if not given."""
     overwrite: bool = False
@@ -74,7 +84,7 @@ class EvalMotion(Computing):
         from avatar.motion.prior.checkpoint import Prior
         from avatar.motion.prior.data import split_take
         from avatar.motion.prior.make import geometry_of
-        from avatar.motion.takes import Take
+        from avatar.motion.takes import takes_of
 
         page = self.output or self.prior.with_suffix(".html")
         if page.exists() and not self.overwrite:
@@ -82,11 +92,16 @@ class EvalMotion(Computing):
         prior, captures = Prior.load(self.prior), captures_in(self.captures)
         if unseen := [c.path.name for c in captures if c.content_hash not in prior.about.get("sources", ())]:
             note(f"{', '.join(unseen)}: not of this prior's training; a style of its own is no mistake")
-        parts = [split_take(Take.of_capture(capture)) for capture in captures]
+        parts = [split_take(take) for take in takes_of(captures, partners_named(self.partner))]
         training, truth = zip(*parts, strict=True)
         card = evaluate(prior, truth, training, geometry_of(captures), seed=self.seed, disguised=self.disguised)
         card.write_page(page, self.prior.name)
         return card.as_dict() | {"page": str(page)}
+
+
+def partners_named(names: tuple[str, ...]) -> list[Path | None]:
+    """Files, but for those that are called none."""
+    return [None if name == "none" else Path(name) for name in names]
 
 
 def captures_in(paths: tuple[Path, ...]) -> list:

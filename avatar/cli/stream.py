@@ -65,8 +65,11 @@ class Stream(Manner, Common):
         from avatar.motion.prior.checkpoint import Prior
         from avatar.motion.prior.stream import MotionStream
 
+        prior = Prior.load(self.prior)
+        if self.partner and not prior.listens:
+            note("this prior was not trained with a partner: what is said to it moves nothing")
         stream = MotionStream(
-            self.styled(Prior.load(self.prior)), seed=self.seed, rate=self.rate, lookahead_frames=self.lookahead,
+            self.styled(prior), seed=self.seed, rate=self.rate, lookahead_frames=self.lookahead,
             partnered=self.partner, capacity_seconds=self.capacity, when_late=self.when_late, fps=self.fps,
             live=self.live, sampling=self.sampling(),
         )  # fmt: skip

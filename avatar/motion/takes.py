@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -48,10 +49,13 @@ class Take:
         return face_at_rest(self.motion.expression[self.confidence > 0])
 
     @staticmethod
-    def of_capture(capture: Tracked) -> Take:
+    def of_capture(capture: Tracked, partner: Path | None = None) -> Take:
         """A tracked clip of somebody: his motion about the mean of the tracked frames, and the sound that goes with it.
 
         The sound is cut, or followed by silence, to end with the last frame. Frames without a face have confidence 0.
+
+        Args:
+            partner: what the other one said meanwhile, from the first frame on.
 
         Raises:
             BadInput: the capture has no sound, or it can't be read, or no frame was tracked.
@@ -65,13 +69,35 @@ class Take:
         start = float(motion.timestamps_seconds[0])
         seconds = motion.timestamps_seconds - start
         first, count = round(start * RATE), round((float(seconds[-1]) + 1 / motion.fps) * RATE)
-        samples = load_audio(capture.audio_path)[first : first + count]
+        sounds = [load_audio(path)[first : first + count] for path in (capture.audio_path, partner) if path]
+        own, *other = [np.pad(sound, (0, count - len(sound))) for sound in sounds]
         return Take(
             motion=replace(motion, timestamps_seconds=seconds),
-            samples_16k=np.pad(samples, (0, count - len(samples))),
+            samples_16k=own,
             confidence=capture.tracked.astype(np.float32),
             speaker=capture.path.name,
+            partner_16k=other[0] if other else None,
         )
+
+
+def takes_of(captures: Sequence[Tracked], partners: Sequence[Path | None] = ()) -> list[Take]:
+    """Takes of captures.
+
+    Args:
+        partners: what the other one said meanwhile, one per capture, None where somebody spoke alone; nobody had a
+            partner if not given.
+
+    Raises:
+        BadInput: there are not as many partners as captures, or a capture is no take.
+    """
+    if partners and len(partners) != len(captures):
+        raise BadInput(
+            "every capture needs its own partner", expected=", ".join(capture.path.name for capture in captures),
+            got=f"{len(partners)} partners",
+            fix="give --partner once per capture, in this order; none if there was none",
+        )  # fmt: skip
+    pairs = zip(captures, partners or [None] * len(captures), strict=True)
+    return [Take.of_capture(capture, partner) for capture, partner in pairs]
 
 
 def about_mean_pose(capture: Tracked) -> Motion:

@@ -23,6 +23,8 @@ TEMPI = (0.9, 1.0, 1.1)
 _WARPS = np.linspace(0.88, 1.14, 9)
 _MUTED = 0.07
 """Share of windows in which nobody speaks and the lips rest."""
+_ALONE = 0.2
+"""Share of windows of a conversation in which nothing is told of the other one: who listens must talk alone, too."""
 _AROUND_SPEECH, _LEAST_QUIET = 8, 50
 """Frames: so far from any sound lips are at rest, and so many of them tell how."""
 
@@ -93,6 +95,8 @@ class Windows:
         rows = [self._cut(self._tracks[int(k)], frames, rng) for k in which]
         x, sound, partner, told, confidence, style = (torch.stack(column) for column in zip(*rows, strict=True))
         sound = disguised(sound, rng)
+        if told.any():
+            told = told * (torch.rand(batch, 1, generator=rng) >= _ALONE)
         partner = disguised(partner, rng) * told[..., None]
         muted = torch.rand(batch, generator=rng) < _MUTED
         x[muted, :, self._lips] = self._resting.expand(int(muted.sum()), frames, -1)

@@ -26,6 +26,8 @@ from avatar.split import TEST_SHARE, training_span
 LEAST_SECONDS = 8.0
 """Of tracked motion with sound: with less, lips can't be told from chance."""
 _LEAST_STYLE_DEVIATION = 0.05
+_SILENT = 1e-4
+"""Of full scale."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,15 @@ def check_takes(takes: Sequence[Take]) -> None:
     """Refuse what nothing can be learned from.
 
     Raises:
-        BadInput: a take without finite numbers or whose sound is silent throughout.
+        BadInput: a take without finite numbers, or somebody in it is silent throughout.
     """
     for take in takes:
+        if take.partner_16k is not None and not np.abs(take.partner_16k).max(initial=0) > _SILENT:
+            raise BadInput(
+                f"the partner of {take.speaker} says nothing", expected="what the other one says",
+                got="silence throughout", fix="--partner none if there was none",
+            )  # fmt: skip
         if not np.isfinite(take.samples_16k).all():
             raise BadInput(f"the sound of {take.speaker} holds values that are not finite", fix="decode it again")
-        if not np.abs(take.samples_16k).max(initial=0) > 1e-4:
+        if not np.abs(take.samples_16k).max(initial=0) > _SILENT:
             raise BadInput(f"{take.speaker} says nothing", expected="speech", got="silence throughout")

@@ -20,16 +20,24 @@ from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.config import TrainConfig
 from avatar.motion.prior.data import check_takes, material_of, split_take
 from avatar.motion.prior.training import train
-from avatar.motion.takes import Take
+from avatar.motion.takes import takes_of
 from avatar.progress import note
 from avatar.types import Capture
 
 
-def train_prior(captures: Sequence[Capture], output: Path, config: TrainConfig, *, start: Path | None = None) -> dict:
+def train_prior(
+    captures: Sequence[Capture],
+    output: Path,
+    config: TrainConfig,
+    *,
+    start: Path | None = None,
+    partners: Sequence[Path | None] = (),
+) -> dict:
     """Train a prior on tracked clips and write it; an interrupted training goes on when the same call is made again.
 
     Args:
         start: a prior to personalise. Of one that holds the L0 rung alone, only the space is taken over.
+        partners: what the other one said in each capture, see `takes_of`.
 
     Raises:
         BadInput: too little speech, captures of different heads or of another than `start`, or the output can't be
@@ -37,7 +45,7 @@ def train_prior(captures: Sequence[Capture], output: Path, config: TrainConfig, 
         Interrupted: Ctrl-C; the state is saved beside `output`.
     """
     began, output = time.monotonic(), output.expanduser().absolute()
-    takes = [Take.of_capture(capture) for capture in captures]
+    takes = takes_of(captures, partners)
     check_takes(takes)
     training = [split_take(take)[0] for take in takes]
     geometry = geometry_of(captures)
@@ -45,7 +53,8 @@ def train_prior(captures: Sequence[Capture], output: Path, config: TrainConfig, 
     material = material_of(training, geometry, before.space if before else None)
     hashes = sorted(capture.content_hash for capture in captures)
     began_from = {"name": start.name, "sha256": sha256_file(start)} if start else None
-    sources = hashlib.sha256(f"{hashes} {began_from}".encode()).hexdigest()
+    heard = [sha256_file(partner) if partner else None for partner in partners]
+    sources = hashlib.sha256(f"{hashes} {began_from} {heard}".encode()).hexdigest()
     state = partial_folder(output)
     state.parent.mkdir(parents=True, exist_ok=True)
     prior = train(material, config, state, sources, before)
@@ -59,7 +68,8 @@ def train_prior(captures: Sequence[Capture], output: Path, config: TrainConfig, 
     state.unlink(missing_ok=True)
     rung = "flow" if prior.weights else "l0"
     return {
-        "prior": str(output), "rung": rung, "seconds_of_speech": prior.about["seconds"], "seconds": seconds,
+        "prior": str(output), "rung": rung, "seconds_of_speech": prior.about["seconds"],
+        "seconds_with_partner": prior.about["partner_seconds"], "seconds": seconds,
         "steps": config.steps, "loss": prior.about.get("loss"),
     }  # fmt: skip
 

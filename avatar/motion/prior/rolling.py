@@ -36,9 +36,11 @@ class Rolling:
         Args:
             lookahead: frames of sound heard before a frame leaves, 0 to 12. Lips move before their sound: two or three
                 frames (80 to 120 ms) are worth their delay.
-            partnered: rows of the other one's sound come with each of ours.
+            partnered: rows of the other one's sound come with each of ours. A prior that was trained without a partner
+                does not hear them.
         """
-        self._denoiser, self.lookahead, self._partnered = Denoiser(prior, seed, sampling), lookahead, partnered
+        self._denoiser, self.lookahead = Denoiser(prior, seed, sampling), lookahead
+        self._partnered = partnered and prior.listens
         self._style = prior.style
         self._rows = np.zeros((0, 2, WIDTH), np.float32)
         self._first_row = 0
