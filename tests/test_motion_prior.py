@@ -26,6 +26,7 @@ from avatar.motion.prior.forward import Given
 from avatar.motion.prior.noise import noise, slow_of
 from avatar.motion.prior.rolling import Rolling
 from avatar.motion.prior.sampling import Sampling
+from avatar.motion.prior.schedule import Schedule, advanced, mix_of
 from avatar.motion.prior.training import Trainer, job_of, train
 
 
@@ -200,6 +201,31 @@ def test_noise_belongs_to_its_frame_and_is_as_slow_as_the_motion():
     np.testing.assert_array_equal(drawn[10:50], noise(1, 3, 40, slow))
     assert drawn.std(0) == pytest.approx(1, abs=0.15) and (noise(2, -7, 50, slow) != drawn[:50]).all()
     assert np.diff(drawn, axis=0).std(0) == pytest.approx([0.088, 0.088, 1.41], rel=0.1)
+
+
+@pytest.mark.parametrize("schedule", ["flow", "ddpm"])
+def test_a_way_begins_with_noise_and_ends_with_motion(schedule: Schedule):
+    levels = np.linspace(0, 1, 11, dtype=np.float32)
+    motion, noises = mix_of(levels, schedule)
+    assert (motion[0], noises[0], motion[-1], noises[-1]) == (0, 1, 1, 0)
+    assert (np.diff(motion) > 0).all() and (np.diff(noises) < 0).all()
+    if schedule == "ddpm":
+        np.testing.assert_allclose(motion**2 + noises**2, 1, atol=1e-6)
+        np.testing.assert_allclose(motion**2, np.sin(np.pi / 2 * levels) ** 2, atol=0.011)
+    x, true = np.random.default_rng(0).standard_normal((2, 50))
+    for level, after in zip(levels[:-1], levels[1:], strict=True):
+        noisy = motion[levels == level] * true + noises[levels == level] * x
+        there = advanced(noisy, true, level, after - level, schedule)
+        np.testing.assert_allclose(there, motion[levels == after] * true + noises[levels == after] * x, atol=1e-5)
+
+
+def test_the_ddpm_schedule_trains_and_drives(material: Material, prior: Prior, speech: np.ndarray, tmp_path: Path):
+    other = train(material, replace(SMALL, schedule="ddpm"))
+    assert (other.schedule, prior.schedule) == ("ddpm", "flow")
+    other.save(tmp_path / "ddpm.prior")
+    assert Prior.load(tmp_path / "ddpm.prior").schedule == "ddpm"
+    one, two = drive(other, speech, seed=1), drive(prior, speech, seed=1)
+    assert np.isfinite(one.expression).all() and (one.expression != two.expression).any()
 
 
 def test_what_is_nearly_there_hardly_depends_on_the_network(prior: Prior):

@@ -11,6 +11,7 @@ import tyro
 from avatar.cli.common import Computing, Input, Output
 from avatar.errors import BadInput
 from avatar.motion.prior.config import Preset
+from avatar.motion.prior.schedule import Schedule
 from avatar.progress import note
 
 Partners = Annotated[tuple[str, ...], tyro.conf.arg(metavar="SOUND|none"), tyro.conf.UseAppendAction]
@@ -37,6 +38,8 @@ class TrainPrior(Computing):
     """Replace an older prior of that name."""
     preset: Preset = "default"
     """l0 (seconds), quick (about a minute or two), default (about ten), gpu (a larger network)."""
+    schedule: Schedule = "flow"
+    """Of the noise: straight paths, or those of denoising diffusion (DDPM, cosine), for comparison."""
     personalise: Path | None = None
     """Train this prior further, so that it becomes this person's, instead of starting from nothing; how large the
     network is, the prior says, not the preset."""
@@ -52,7 +55,7 @@ class TrainPrior(Computing):
 
         if self.output.exists() and not self.overwrite:
             raise BadInput(f"{self.output} exists", fix="add --overwrite to replace it, or choose another -o/--output")
-        config = preset_named(self.preset, self.seed)
+        config = preset_named(self.preset, self.seed, self.schedule)
         captures, partners = captures_in(self.captures), partners_named(self.partner)
         return train_prior(captures, self.output, config, start=self.personalise, partners=partners)
 

@@ -16,6 +16,7 @@ from avatar.motion.eyes import EyeHabits
 from avatar.motion.hearing import BANDS, WIDTH, Level
 from avatar.motion.prior.forward import Forward, Weights
 from avatar.motion.prior.matching import Matching
+from avatar.motion.prior.schedule import Schedule
 from avatar.motion.space import MotionSpace
 from avatar.motion.style import STYLE_WIDTH
 
@@ -57,7 +58,12 @@ class Prior:
                 "this prior has no flow network", expected="one that was trained with --preset quick or default",
                 got="rung L0 alone", fix="train it further, or take --rung l0",
             )  # fmt: skip
-        return Forward(self.weights, self.space.group)
+        return Forward(self.weights, self.space.group, self.schedule)
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of the flow network's training."""
+        return self.about.get("config", {}).get("schedule", "flow")
 
     def save(self, path: Path) -> None:
         """Write the file; an older one is replaced once the new one is complete.

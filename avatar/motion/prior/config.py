@@ -7,6 +7,7 @@ from typing import Literal
 
 from avatar.errors import BadInput
 from avatar.motion.prior.forward import Weights, blocks_of
+from avatar.motion.prior.schedule import Schedule
 
 Preset = Literal["l0", "quick", "default", "gpu"]
 
@@ -26,6 +27,7 @@ class TrainConfig:
     rate: float = 1.5e-3
     """AdamW's, at its highest; it warms up and then falls along a cosine."""
     dropout: float = 0.1
+    schedule: Schedule = "flow"
     seed: int = 0
     device: str = "cpu"
 
@@ -44,9 +46,9 @@ PRESETS: dict[str, TrainConfig] = {
 }
 
 
-def preset_named(name: Preset, seed: int) -> TrainConfig:
+def preset_named(name: Preset, seed: int, schedule: Schedule = "flow") -> TrainConfig:
     """A preset with a seed."""
-    return replace(PRESETS[name], seed=seed)
+    return replace(PRESETS[name], seed=seed, schedule=schedule)
 
 
 def of_network(config: TrainConfig, network: Weights) -> TrainConfig:

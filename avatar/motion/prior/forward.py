@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from avatar.motion.prior.noise import slow_of
+from avatar.motion.prior.schedule import Schedule, balance_of
 
 _LAYER_NORM_EPSILON = 1e-5
 FREQUENCIES = 4
@@ -48,13 +49,14 @@ def blocks_of(weights: Weights) -> int:
 class Forward:
     """Weights of a trained network, by their names in its state, and the arithmetic on them."""
 
-    def __init__(self, weights: Weights, group: Int[np.ndarray, " d"]) -> None:
+    def __init__(self, weights: Weights, group: Int[np.ndarray, " d"], schedule: Schedule = "flow") -> None:
         """Prepare.
 
         Args:
             group: of each number of the motion.
         """
         self._group, self._slow = group, slow_of(group).astype(np.float32)
+        self._schedule: Schedule = schedule
         self._w = {name: np.ascontiguousarray(array.T, np.float32) for name, array in weights.items()}
         self.blocks = blocks_of(weights)
 
@@ -69,7 +71,7 @@ class Forward:
         self, x: Float[np.ndarray, "t d"], levels: Float[np.ndarray, "t g"], given: Given
     ) -> Float[np.ndarray, "t d"]:
         """Clean motion from noisy; levels as in `network.PriorNetwork`."""
-        kept, share, scale = parts_of(levels[:, self._group], self._slow)
+        kept, share, scale = balance_of(levels[:, self._group], self._slow, self._schedule)
         own = self.ears("ears", given.sound, given.heard)
         other = np.zeros_like(own)
         if given.partner_heard.any():
@@ -110,18 +112,6 @@ def level_features(levels: Float[np.ndarray, "t g"]) -> Float[np.ndarray, "t f"]
     angles = levels[..., None] * (np.pi * 2.0 ** np.arange(FREQUENCIES))
     waves = np.concatenate([np.sin(angles), np.cos(angles)], -1).reshape(len(levels), -1)
     return np.concatenate([waves, levels], 1)
-
-
-def parts_of(level, slow):
-    """What of clean motion is what is there (`kept`), the `share` that the network adds to it, and the `scale` at which
-    it sees it; numpy or torch.
-
-    The balance of Karras et al. 2022 (Elucidating the design space, section 5) for motion and noise of unit deviation
-    and one spectrum: what there is to learn is as large at every level. The fast numbers are predicted outright.
-    """
-    square = level**2 + (1 - level) ** 2
-    root = square**0.5
-    return slow * level / square, 1 + slow * ((1 - level) / root - 1), 1 + slow * (1 / root - 1)
 
 
 def layer_norm(h: np.ndarray) -> np.ndarray:

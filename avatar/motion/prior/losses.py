@@ -18,6 +18,7 @@ from avatar.motion.prior.batches import Batch
 from avatar.motion.prior.network import PriorNetwork
 from avatar.motion.prior.noise import KERNEL, REACH, slow_of
 from avatar.motion.prior.patterns import Pattern
+from avatar.motion.prior.schedule import Schedule, mix_of
 from avatar.motion.space import MotionSpace
 
 LEAST_LEFT = 0.1
@@ -45,6 +46,7 @@ class Metric:
     aperture: Float[Tensor, " d"]
     """Opening of the mouth per unit of each number, metres."""
     aperture_mean: float
+    schedule: Schedule = "flow"
 
     @staticmethod
     def of(
@@ -88,7 +90,8 @@ def noisy(batch: Batch, pattern: Pattern, metric: Metric, rng: torch.Generator) 
     white = torch.randn(b, t + 2 * REACH, d, generator=rng).to(batch.x.device)
     slow = white.unfold(1, len(KERNEL), 1) @ torch.from_numpy(KERNEL).to(white.device)
     noise = torch.where(metric.slow > 0, slow, white[:, REACH : REACH + t])
-    return (1 - levels) * noise + levels * batch.x, levels
+    of_motion, of_noise = mix_of(levels, metric.schedule)
+    return of_noise * noise + of_motion * batch.x, levels
 
 
 def loss(network: PriorNetwork, metric: Metric, batch: Batch, pattern: Pattern, rng: torch.Generator) -> Tensor:

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from avatar.motion.groups import GROUP_NAMES
 from avatar.motion.hearing import WIDTH
-from avatar.motion.prior.forward import DILATIONS, FREQUENCIES, parts_of
+from avatar.motion.prior.forward import DILATIONS, FREQUENCIES
 from avatar.motion.prior.noise import slow_of
+from avatar.motion.prior.schedule import Schedule, balance_of
 from avatar.motion.style import STYLE_WIDTH
 
 GROUPS_COUNT = len(GROUP_NAMES)
@@ -38,6 +39,7 @@ class NetworkShape:
     bottleneck: int = 24
     """All that passes of a sound: minutes of one voice are soon learned by heart."""
     dropout: float = 0.1
+    schedule: Schedule = "flow"
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class PriorNetwork(nn.Module):
     def forward(
         self, x: Float[Tensor, "b t d"], levels: Float[Tensor, "b t g"], given: Conditions
     ) -> Float[Tensor, "b t d"]:
-        kept, share, scale = parts_of(levels[..., self.group], self.slow)
+        kept, share, scale = balance_of(levels[..., self.group], self.slow, self.shape.schedule)
         own = self.ears(given.sound, given.heard)
         other = torch.zeros_like(own)
         if given.partner_heard.any():

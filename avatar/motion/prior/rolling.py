@@ -14,7 +14,7 @@ from avatar.motion.groups import GROUP_NAMES
 from avatar.motion.hearing import WIDTH
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.forward import Given
-from avatar.motion.prior.sampling import Denoiser, Sampling, advanced
+from avatar.motion.prior.sampling import Denoiser, Sampling
 
 STREAM_FRAMES = 10
 """Frames on their way from noise to motion: each gets one evaluation per tick."""
@@ -105,7 +105,7 @@ class Rolling:
         behind = now - begin
         levels, steps = (part[HISTORY - behind :] for part in (_LEVELS, _STEPS))
         clean = self._denoiser.clean(self._x, levels, self._given(begin, end))
-        moved = advanced(self._x, clean, levels[:, group], steps[:, group])
+        moved = self._denoiser.advanced(self._x, clean, levels[:, group], steps[:, group])
         self._x = np.where((steps > 0)[:, group], moved, self._x).astype(np.float32)
         self.next_frame = now + 1
         return self._x[max(0, behind)]

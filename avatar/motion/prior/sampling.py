@@ -17,10 +17,10 @@ from avatar.motion.groups import GROUP_NAMES
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.forward import Given
 from avatar.motion.prior.noise import noise, slow_of
+from avatar.motion.prior.schedule import Schedule, advanced
 
 WINDOW, OVERLAP = 96, 24
 """Frames of a window, and how many of them the one before has made."""
-_LEAST_LEFT = 0.05
 _EVENED_FRAMES = 0.5
 """Deviation of the kernel that evens out."""
 _LOOK_ON = 12
@@ -68,6 +68,7 @@ class Denoiser:
         sampling = sampling or Sampling()
         self._network, self._seed = prior.network(), seed
         self.group, self.steps = prior.space.group, sampling.steps
+        self._schedule: Schedule = prior.schedule
         self._slow = slow_of(self.group)
         self._temperature, self._guidance = (
             sampling.row(values)[self.group] for values in (sampling.temperature, sampling.guidance)
@@ -92,6 +93,10 @@ class Denoiser:
         found = np.where(levels[:, self.group] < 1, found, x)
         found[:, self._slow] = gaussian_filter1d(found[:, self._slow], _EVENED_FRAMES, axis=0, mode="nearest")
         return found
+
+    def advanced(self, x: np.ndarray, clean: np.ndarray, level, step) -> np.ndarray:
+        """One step further on the way to clean motion."""
+        return advanced(x, clean, level, step, self._schedule)
 
 
 def synthesise(
@@ -131,10 +136,5 @@ def denoised(denoiser: Denoiser, given: Given, known: Known, first: int) -> Floa
     times = np.linspace(0, 1, denoiser.steps + 1)
     for level, after in zip(times[:-1], times[1:], strict=True):
         clean = denoiser.clean(x, np.where(mask, 1.0, level).astype(np.float32), given)
-        x = np.where(fixed, known.x, advanced(x, clean, level, after - level))
+        x = np.where(fixed, known.x, denoiser.advanced(x, clean, level, after - level))
     return x
-
-
-def advanced(x: np.ndarray, clean: np.ndarray, level, step) -> np.ndarray:
-    """One step along the straight line to where the network says that motion is."""
-    return x + step / np.maximum(1 - level, _LEAST_LEFT) * (clean - x)

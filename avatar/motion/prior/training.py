@@ -44,9 +44,13 @@ class Trainer:
                 fix="--preset default runs on the CPU",
             )
         self.material, self.config, self.step = material, config, 0
-        self.metric = on(material.metric, config.device)
+        self.metric = replace(on(material.metric, config.device), schedule=config.schedule)
         shape = NetworkShape(
-            tuple(material.prior.space.group.tolist()), config.width, config.blocks, dropout=config.dropout
+            tuple(material.prior.space.group.tolist()),
+            config.width,
+            config.blocks,
+            dropout=config.dropout,
+            schedule=config.schedule,
         )
         self.network = PriorNetwork(shape).to(config.device)
         if start is not None and start.weights is not None:
