@@ -176,7 +176,17 @@ def priors() -> str:
     folder.mkdir(parents=True, exist_ok=True)
     seeds = ",".join(map(str, SPEAKERS))
     result = run(
-        "bench", "prior", "--seeds", seeds, "--seconds", str(SPEECH_SECONDS), "--preset", "quick", "--keep", folder
+        "bench",
+        "prior",
+        "--seeds",
+        seeds,
+        "--seconds",
+        str(SPEECH_SECONDS),
+        "--preset",
+        "quick",
+        "--keep",
+        folder,
+        "--rivals",
     )
     (folder / "rows.json").write_text(json.dumps(result, indent=1))
     scores = {

@@ -91,6 +91,9 @@ class Bench(Common):
     long_side: int = 256
     """Resolution that they fit, pixels; they are compared at 256."""
 
+    rivals: bool = False
+    """Beside `prior`: denoising diffusion (DDPM) and an autoregressive network, trained for as many steps."""
+
     prior: Path | None = None
     """The prior of `stream`."""
 
@@ -107,7 +110,9 @@ class Bench(Common):
         from avatar.motion.prior.config import preset_named
         from preprocess.studio.prior_bench import run
 
-        return run(self._seeds(), preset_named(self.preset, 0), seconds=self.seconds, keep=self.keep)
+        return run(
+            self._seeds(), preset_named(self.preset, 0), seconds=self.seconds, keep=self.keep, rivals=self.rivals
+        )
 
     def _stream(self) -> dict:
         import tempfile

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from avatar.evaluation.motion.ladder import evaluate
+from avatar.evaluation.motion.ladder import at_25, evaluate
 from avatar.head import load_head
 from avatar.info import machine
 from avatar.memory import peak_rss_mb
 from avatar.motion.eyes import head_degrees
 from avatar.motion.face_geometry import FaceGeometry
+from avatar.motion.hearing import hear
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.config import TrainConfig
-from avatar.motion.prior.data import material_of
+from avatar.motion.prior.data import Material, material_of
 from avatar.motion.prior.drive import Rung, drive
 from avatar.motion.prior.training import train
 from avatar.motion.takes import Take
 from avatar.tracks import Motion
+from preprocess.studio.autoregression import autoregression
 from preprocess.studio.speakers import recital
 
 TRAINING_TEXT, HELD_OUT_TEXT = 100, 200
@@ -38,6 +41,7 @@ def run(
     seconds: float,
     held_out_seconds: float = 60.0,
     keep: Path | None = None,
+    rivals: bool = False,
 ) -> dict[str, Any]:
     """Train a prior for each speaker and score every rung on other words of his.
 
@@ -48,6 +52,8 @@ def run(
         seconds: of speech that each is trained on.
         held_out_seconds: of other words that he is measured on.
         keep: where priors and pages stay.
+        rivals: train also, for as many steps, a prior on the paths of denoising diffusion and a network that predicts
+            each frame from the one before.
     """
     geometry, rows = FaceGeometry.of(load_head()), list[dict[str, Any]]()
     for speaker in speakers:
@@ -57,7 +63,8 @@ def run(
         material = material_of([training], geometry)
         prior = train(material, config)
         spent = round(time.monotonic() - began, 1)
-        card = evaluate(prior, [truth], [training], geometry)
+        others = _rivals(material, config, at_25(truth), training) if rivals else {}
+        card = evaluate(prior, [truth], [training], geometry, others=others)
         if keep:
             prior.save(keep / f"speaker_{speaker}.prior")
             card.write_page(keep / f"speaker_{speaker}.html", f"studio speaker {speaker}")
@@ -65,6 +72,16 @@ def run(
         told["drift"] = drift(prior, truth, geometry)
         rows += [{"speaker": speaker} | row | (told if row["name"] == "flow" else {}) for row in card.rows]
     return {"machine": machine(), "rows": rows, "peak_rss_mb": peak_rss_mb()}
+
+
+def _rivals(material: Material, config: TrainConfig, truth: Take, training: Take) -> dict[str, list[Motion]]:
+    ddpm, regression = train(material, replace(config, schedule="ddpm")), autoregression(material, config)
+    samples, rest, space = truth.samples_16k, training.face_at_rest, material.prior.space
+    x = space.guarded(regression.motion(hear(samples, material.prior.level)))
+    return {
+        "ddpm": [drive(ddpm, samples, seed=0, neutral=rest)],
+        "autoregression": [space.decode(x, truth.motion.timestamps_seconds, rest)],
+    }
 
 
 def _real_time_factor(prior: Prior, take: Take) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,16 +33,18 @@ def evaluate(
     *,
     seed: int = 0,
     disguised: bool = False,
+    others: Mapping[str, Sequence[Motion]] | None = None,
 ) -> Card:
     """The card of a prior on held-out takes: truth, mean pose, another's sound, rules, L0, flow, streamed flow.
 
     Args:
         training: of each take of `truth`, what its person was filmed doing besides: it tells how he rests and closes
             his lips.
+        others: motions of other drivers, one for each take, to be scored beside.
         disguised: measure also how the lips change if the same words sound differently (`sounds.robustness`).
     """
     truth = [at_25(take) for take in truth]
-    motions = drivers(prior, truth, training, seed)
+    motions = drivers(prior, truth, training, seed) | dict(others or {})
     reference = Reference.of(training, geometry)
     card = make_card(motions, truth, reference)
     rung: Rung = "flow" if prior.weights else "l0"
