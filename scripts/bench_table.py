@@ -1,5 +1,5 @@
 """Measures, and rewrites the README's tables between their markers: `kernels` (2 min), `clips` (5), `studio` (8);
-`fields` (30) and `priors` (5) only when asked for."""
+`fields` (30), `priors` (5) and `listening` (5) only when asked for."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ FIELD_SUBJECTS, FIELD_MINUTES, FIELD_SECONDS = ("speaking", "studio:2000"), 1, 3
 """Of the comparison of fields: whom they are fitted to, for how long, and the length of the studio's film."""
 
 
+LISTENERS, TALK_SECONDS = (2, 8), 300
+"""Synthetic people who talk with each other, and for how long they do before they are measured."""
 SPEAKERS, SPEECH_SECONDS = (1000, 1001), 150
 """Synthetic speakers that motion priors are trained on, and for how long they speak."""
 MANY = {"blinks_per_minute", "saccades_per_minute", "lag_frames"}
@@ -206,6 +208,26 @@ def priors() -> str:
     return machine_line(result["machine"]) + " " + line + "\n\n" + markdown(["driver", *scores.values()], rows)
 
 
+def listening() -> str:
+    """Listeners beside each other; the rows of each of them go to build/listeners/rows.json, priors stay beside it."""
+    folder = ROOT / "build" / "listeners"
+    folder.mkdir(parents=True, exist_ok=True)
+    result = run(
+        "bench", "listening", "--seeds", ",".join(map(str, LISTENERS)), "--seconds", str(TALK_SECONDS),
+        "--preset", "quick", "--keep", folder,
+    )  # fmt: skip
+    (folder / "rows.json").write_text(json.dumps(result, indent=1))
+    scores = {
+        "nods_per_minute": "nods / min", "nod_precision": "precision", "nod_recall": "recall", "nod_f1": "F1",
+        "nods_after_pauses": "after pauses", "lips_listening": "lips", "idle_head_deg_s": "head idle, deg/s",
+    }  # fmt: skip
+    rows: list[list[object]] = []
+    for r in result["rows"]:
+        numbers = ["" if r[name] is None else f"{r[name]:.{3 if name == 'lips_listening' else 2}f}" for name in scores]
+        rows.append([r["name"].replace("_", " "), *numbers])
+    return machine_line(result["machine"]) + "\n\n" + markdown(["driver", *scores.values()], rows)
+
+
 def mean_text(rows: list[dict], driver: str, score: str) -> str:
     found = [r[score] for r in rows if r["name"] == driver and r.get(score) is not None]
     digits = 0 if score in MANY else 4 if score == "silence_motion" else 2
@@ -215,7 +237,8 @@ def mean_text(rows: list[dict], driver: str, score: str) -> str:
 def main() -> None:
     wanted = sys.argv[1:] or ["kernels", "clips", "studio"]
     for name in wanted:
-        table = {"kernels": kernels, "clips": clips, "studio": studio, "fields": fields, "priors": priors}[name]()
+        tables = {"kernels": kernels, "clips": clips, "studio": studio, "fields": fields}
+        table = (tables | {"priors": priors, "listening": listening})[name]()
         readme = ROOT / "README.md"
         marker = f"(<!-- bench:{name} -->\n).*?(<!-- /bench:{name} -->)"
         text = re.sub(marker, lambda m, t=table: m[1] + t + "\n" + m[2], readme.read_text(), flags=re.DOTALL)

@@ -56,11 +56,16 @@ def recital(
     return _take(speaker_seed, motion, samples, speech)
 
 
-def conversation(seed_a: int, seed_b: int, seconds: float, *, text_seed: int, fps: float = 25.0) -> tuple[Take, Take]:
+def conversation(
+    seed_a: int, seed_b: int, seconds: float, *, text_seed: int, fps: float = 25.0, draw: int = 0
+) -> tuple[Take, Take]:
     """Two people talk with each other: each take has the other's sound as `partner_16k`.
 
     They speak in turns with short overlaps. While the other has the word, they look at him, nod at his pauses and on
     what he stresses, say "mm" and smile now and then.
+
+    Args:
+        draw: another number has them say the same, to the sample, and move as they happen to move another time.
 
     Raises:
         BadInput: a length or frame rate that makes no recording.
@@ -75,7 +80,7 @@ def conversation(seed_a: int, seed_b: int, seconds: float, *, text_seed: int, fp
     takes = []
     for own, other in ((0, 1), (1, 0)):
         heard = speeches[other].samples_16k
-        motion = _acted(seeds[own], int(rng.integers(2**31)), speeches[own], times, heard)
+        motion = _acted(seeds[own], int(rng.integers(2**31)) + draw, speeches[own], times, heard)
         takes.append(_take(seeds[own], motion, speeches[own].samples_16k, speeches[own], heard))
     return takes[0], takes[1]
 
