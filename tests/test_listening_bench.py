@@ -58,7 +58,8 @@ def test_the_truth_scores_as_itself(talk):
     turns = Turns.of(truth.samples_16k, other.samples_16k)
     own = count(truth.motion, truth.motion, turns, geometry)
     assert own.scores["nod_f1"] == own.scores["nod_precision"] == own.scores["nod_recall"] == 1
-    assert own.scores["nods_after_pauses"] > 2 and own.scores["lips_listening"] < 0.05
+    after, lips = own.scores["nods_after_pauses"], own.scores["lips_listening"]
+    assert after is not None and lips is not None and after > 2 and lips < 0.05
     still = count(swaying(60), truth.motion, turns, geometry).scores
     assert still["nods_per_minute"] == still["nod_recall"] == 0 and still["nod_precision"] is None
     twice = (own + own).scores

@@ -42,7 +42,7 @@ def run(
     conversation of theirs.
 
     Rows are of all listeners together: `truth`; `truth_again`, the same people in the same conversation as they happen
-    to move another time, which no driver can be expected to beat; rules and the prior, alone and with rule-based
+    to move another time, which says what can fairly be expected; rules and the prior, alone and with rule-based
     back-channels; the prior with the other one's sound, and with that of another conversation. Scores are those of
     `listening_scores`.
 
