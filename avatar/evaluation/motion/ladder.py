@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from avatar.evaluation.motion.card import Card, diversity, make_card, silence_test
+from avatar.evaluation.motion.card import LADDER, Card, diversity, make_card, silence_test
 from avatar.evaluation.motion.material import Heard
 from avatar.evaluation.motion.reference import Reference
 from avatar.evaluation.motion.sounds import robustness
@@ -15,6 +15,7 @@ from avatar.motion import rules
 from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.hearing import FPS
 from avatar.motion.prior.checkpoint import Prior
+from avatar.motion.prior.data import split_take
 from avatar.motion.prior.drive import Rung, drive
 from avatar.motion.resampling import resampled
 from avatar.motion.takes import Take
@@ -23,6 +24,7 @@ from avatar.tracks import Motion
 
 DIVERSITY_SEEDS = 10
 _DIVERSITY_SECONDS = 20.0
+_BRIEF = ("lip_vertex_error_mm", "closure_f1", "aperture_r", "lag_frames")
 
 
 def evaluate(
@@ -57,6 +59,15 @@ def evaluate(
     best |= _rounded(diversity([drive(prior, sound, seed=s, rung=rung) for s in range(DIVERSITY_SEEDS)], geometry))
     best |= _rounded(silence_test(best_drive, reference, _speech_energy(motions[rung], truth, geometry)))
     return replace(card, robustness={rung: robustness(best_drive, truth, reference)}) if disguised else card
+
+
+def brief(prior: Prior, takes: Sequence[Take], geometry: FaceGeometry) -> dict[str, dict[str, float | None]]:
+    """The rungs beside each other on what was held out of the takes of a training, in a few scores of the lips."""
+    training, truth = zip(*(split_take(take) for take in takes), strict=True)
+    truth = [at_25(take) for take in truth]
+    made = drivers(prior, truth, training, seed=0)
+    card = make_card({name: made[name] for name in LADDER if name in made}, truth, Reference.of(training, geometry))
+    return {row["name"]: {score: row[score] for score in _BRIEF} for row in card.rows}
 
 
 def _speech_energy(motions: Sequence[Motion], truth: Sequence[Take], geometry: FaceGeometry) -> float:
