@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from avatar.motion.audio import RATE
 from avatar.motion.hearing import BANDS, FPS, PER_ROW, ROWS, Level, hear
 from avatar.motion.prior.network import Conditions
+from avatar.motion.prior.noise import slow_of
 from avatar.motion.resampling import resampled
 from avatar.motion.space import MotionSpace
 from avatar.motion.style import STYLE_WIDTH, style_of, style_windows
@@ -21,6 +22,10 @@ from avatar.motion.takes import Take
 TEMPI = (0.9, 1.0, 1.1)
 """Every take is heard at these speeds too: pitch, vocal tract and motion change alike."""
 _WARPS = np.linspace(0.88, 1.14, 9)
+_APART = 0.5
+"""Share of windows whose head and upper face are from another moment of the same take: minutes of sound are soon known
+by heart, and a head that goes by what it knows by heart stands still when it hears anything else. What answers a
+partner stays with his sound."""
 _MUTED = 0.07
 """Share of windows in which nobody speaks and the lips rest."""
 _ALONE = 0.2
@@ -87,7 +92,7 @@ class Windows:
         self._weights = torch.tensor([float(len(t.x)) for t in tracks])
         self._style_mean, self._style_deviation = style_scale
         self._resting = resting_lips(tracks, space)
-        self._lips = space.slices["lips"]
+        self._lips, self._slow = space.slices["lips"], torch.from_numpy(slow_of(space.group))
 
     def draw(self, batch: int, frames: int, rng: torch.Generator) -> Batch:
         """A batch of windows; takes that are shorter are filled up with frames of confidence 0."""
@@ -107,20 +112,29 @@ class Windows:
         return Batch(x, confidence, Conditions(sound, heard, partner, told, style, styled))
 
     def _cut(self, track: Track, frames: int, rng: torch.Generator) -> tuple[Tensor, ...]:
-        start = int(torch.randint(max(1, len(track.x) - frames + 1), (), generator=rng))
-        part = slice(start, start + frames)
-        lacking = max(0, frames - len(track.x))
-
-        def filled(rows: Tensor) -> Tensor:
-            return torch.cat([rows[part], rows[-1:].expand(lacking, *rows.shape[1:])]) if lacking else rows[part]
-
-        confidence = filled(track.confidence).clone()
-        confidence[frames - lacking :] = 0
-        partner = torch.zeros(frames, PER_ROW * ROWS) if track.partner is None else filled(track.partner)
+        part = _frames_of(track, frames, rng)
+        x, confidence = track.x[part.clamp(max=len(track.x) - 1)], _confidence(track, part)
+        if track.partner is None and torch.rand((), generator=rng) < _APART:
+            other = _frames_of(track, frames, rng)
+            x = torch.where(self._slow, track.x[other.clamp(max=len(track.x) - 1)], x)
+            confidence = torch.minimum(confidence, _confidence(track, other))
+        part = part.clamp(max=len(track.x) - 1)
+        partner = torch.zeros(frames, PER_ROW * ROWS) if track.partner is None else track.partner[part]
         told = torch.full((frames,), float(track.partner is not None))
         other = int(torch.randint(len(track.styles), (), generator=rng))
         style = track.styles[other] if len(track.styles) else torch.zeros(STYLE_WIDTH)
-        return filled(track.x), filled(track.sound), partner, told, confidence, style
+        return x, track.sound[part], partner, told, confidence, style
+
+
+def _frames_of(track: Track, count: int, rng: torch.Generator) -> Int[Tensor, " t"]:
+    """Frames of a random window; those of a shorter track go on beyond its end."""
+    start = int(torch.randint(max(1, len(track.x) - count + 1), (), generator=rng))
+    return torch.arange(start, start + count)
+
+
+def _confidence(track: Track, part: Int[Tensor, " t"]) -> Float[Tensor, " t"]:
+    last = len(track.x) - 1
+    return torch.where(part <= last, track.confidence[part.clamp(max=last)], 0.0)
 
 
 def resting_lips(tracks: Sequence[Track], space: MotionSpace) -> Float[Tensor, " r"]:
