@@ -141,7 +141,7 @@ def test_a_personalised_prior_keeps_the_space_and_rests_as_its_person(prior: Pri
     lifted = other.motion.expression.copy()
     lifted[:, GROUPS["upper"][0]] += 0.2
     other = replace(other, motion=replace(other.motion, expression=lifted))
-    theirs = material_of([other], geometry(), prior.space)
+    theirs = material_of([other], geometry(), prior)
     larger = replace(SMALL, steps=2, width=48, blocks=3)
     mine = train(theirs, larger, start=prior)
     assert prior.weights is not None and mine.weights is not None

@@ -150,6 +150,7 @@ def test_a_network_is_trained_and_drives(
     assert code == 0
     before, after = Prior.load(first), Prior.load(second)
     np.testing.assert_array_equal(before.space.lips_basis, after.space.lips_basis)
+    np.testing.assert_array_equal(before.style_deviation, after.style_deviation)
     samples = recital(3, 4, text_seed=9).samples_16k
     assert len(drive(after, samples, seed=0)) == 100
     assert (after.about["config"]["width"], after.about["config"]["blocks"]) == (32, 2)

@@ -48,8 +48,8 @@ class Doctor(Common):
 class Bench(Common):
     """Measure this machine (kernels; each row with its rival's ratio from the same run), the tracker (studio), all
     designs of what moves the Gaussians, fitted to the same clips (fields), every avatar driven by everybody's motion
-    (cross), motion priors on synthetic speakers (prior), and as listeners when two of them talk (listening), or how
-    late live motion is (stream).
+    (cross), motion priors on synthetic speakers (prior), and as listeners when two of them talk (listening), whether a
+    prior does what it is asked (controls), or how late live motion is (stream).
 
     Example: visavis bench kernels
     Example: visavis bench fields --subjects speaking --fields visavis,linear --minutes 1 --keep out/fields
@@ -57,12 +57,13 @@ class Bench(Common):
     Example: visavis bench studio --seeds 0,1,2 --seconds 8
     Example: visavis bench prior --seeds 5,6 --seconds 150 --preset quick --keep out/priors
     Example: visavis bench listening --seeds 5,6 --seconds 300 --preset quick --keep out/listeners
+    Example: visavis bench controls --seeds 1,2,3,4,5,6,7,8 --seconds 60 --preset quick
     Example: visavis bench stream --prior me.prior --seconds 60 --soak-minutes 10
     """
 
-    what: tyro.conf.Positional[Literal["kernels", "studio", "fields", "cross", "prior", "listening", "stream"]] = (
-        "kernels"
-    )
+    what: tyro.conf.Positional[
+        Literal["kernels", "studio", "fields", "cross", "prior", "listening", "controls", "stream"]
+    ] = "kernels"
 
     case: tuple[str, ...] = ()
     """Only these cases, by name."""
@@ -71,7 +72,7 @@ class Bench(Common):
     """Time a few cases beside a process that keeps one processor busy: more threads must not be slower then."""
 
     seeds: str = "1000,1001,1002,1003,1004,1005,1006,1007,1008,1009"
-    """Synthetic subjects of `studio`, speakers of `prior` and `listening`; develop on seeds below 100 only."""
+    """Synthetic subjects of `studio`, speakers of `prior`, `listening` and `controls`; develop below 100 only."""
 
     seconds: float = 8.0
     """Length of their clips, of those of `fields`, of what priors are trained on, and of each run of `stream`."""
@@ -122,6 +123,16 @@ class Bench(Common):
         from avatar.motion.prior.config import preset_named
         from preprocess.studio.listening_bench import run
 
+        return run(self._seeds(), preset_named(self.preset, 0), seconds=self.seconds, keep=self.keep)
+
+    def _controls(self) -> dict:
+        from avatar.motion.prior.config import preset_named
+        from preprocess.studio.control_bench import run
+
+        if self.preset == "l0" or len(self._seeds()) < 3:
+            raise BadInput(
+                "controls are the network's, styles those of several", expected="--preset quick, three --seeds"
+            )
         return run(self._seeds(), preset_named(self.preset, 0), seconds=self.seconds, keep=self.keep)
 
     def _stream(self) -> dict:

@@ -75,7 +75,7 @@ class Manner:
         style = BorrowedStyle.of_capture(prior, capture)
         if style.seconds < ENOUGH_SECONDS:
             note(f"warning: {style.seconds:.1f} s tell little of a style; {ENOUGH_SECONDS:g} s or more tell better")
-        if len(prior.about.get("speakers", ())) < _FEW_SPEAKERS:
+        if len(prior.about.get("speakers", ())) < _FEW_SPEAKERS and not prior.about.get("personalised_from"):
             note("this prior knows few speakers: of the style it takes over blinks and glances, and hardly more")
         return style.onto(prior, self.style_amount)
 

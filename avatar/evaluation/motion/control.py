@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
 from avatar.motion.face_geometry import FaceGeometry
@@ -69,3 +69,22 @@ def leakage(
     apart = float(np.degrees((turns[0].inv() * turns[1]).magnitude()).max()) if turns else 0.0
     same = all(np.array_equal(getattr(before, f)[kept], getattr(after, f)[kept]) for f in ("quats_wxyz", "translation"))
     return Leakage(action, apart, bool(exact and same))
+
+
+def retrieval_auc(
+    codes: Float[np.ndarray, "n s"], references: Float[np.ndarray, "k s"], whose: Int[np.ndarray, " n"]
+) -> float:
+    """Whether codes lie nearer to their own reference than to others'.
+
+    The chance that the distance of a code from its own reference is less than that of any code from another's: the
+    area under the ROC curve, 0.5 by chance, 1 at best.
+
+    Args:
+        whose: index of each code's own reference.
+    """
+    from scipy.stats import mannwhitneyu
+
+    apart = np.linalg.norm(codes[:, None] - references[None], axis=-1)
+    own = whose[:, None] == np.arange(len(references))
+    result = mannwhitneyu(apart[~own], apart[own])
+    return float(result.statistic / ((~own).sum() * own.sum()))

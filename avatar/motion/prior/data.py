@@ -41,11 +41,12 @@ class Material:
     seconds: float
 
 
-def material_of(takes: Sequence[Take], geometry: FaceGeometry, space: MotionSpace | None = None) -> Material:
+def material_of(takes: Sequence[Take], geometry: FaceGeometry, before: Prior | None = None) -> Material:
     """Statistics, L0 and training windows of takes.
 
     Args:
-        space: of a prior that is personalised: its numbers mean what they meant, about the rest of these takes.
+        before: a prior that is personalised: numbers of its space and of its styles mean what they meant, about the
+            rest of these takes.
 
     Raises:
         BadInput: less than `LEAST_SECONDS` of motion, or somebody who does not move.
@@ -56,7 +57,7 @@ def material_of(takes: Sequence[Take], geometry: FaceGeometry, space: MotionSpac
             "there is too little to learn from", expected=f"{LEAST_SECONDS:g} s of tracked speech, better a minute",
             got=f"{seconds:.1f} s", fix="film longer; rules speak without any training: leave --prior out",
         )  # fmt: skip
-    space = replace(space, rest_expression=rest_of(takes)) if space else MotionSpace.of(takes, geometry)
+    space = replace(before.space, rest_expression=rest_of(takes)) if before else MotionSpace.of(takes, geometry)
     level = level_of([take.samples_16k for take in takes])
     jobs = [(take, tempo) for take in takes for tempo in TEMPI]
     tracks = list[Track]()
@@ -64,8 +65,11 @@ def material_of(takes: Sequence[Take], geometry: FaceGeometry, space: MotionSpac
         for take, tempo in jobs:
             tracks.append(track_of(take, space, level, tempo))
             bar.update(len(tracks))
-    styles = torch.cat([track.styles for track in tracks])
-    scale = styles.mean(0), styles.std(0).nan_to_num(0.0).clamp(min=_LEAST_STYLE_DEVIATION)
+    if before:
+        scale = torch.from_numpy(before.style_mean), torch.from_numpy(before.style_deviation)
+    else:
+        styles = torch.cat([track.styles for track in tracks])
+        scale = styles.mean(0), styles.std(0).nan_to_num(0.0).clamp(min=_LEAST_STYLE_DEVIATION)
     plain = [t for t, (_, tempo) in zip(tracks, jobs, strict=True) if tempo == 1]
     matching = Matching.of([t.x.numpy() for t in plain], [t.sound.numpy() for t in plain], space)
     own = torch.cat([t.styles for t in plain]).mean(0)

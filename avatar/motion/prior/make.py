@@ -50,7 +50,7 @@ def train_prior(
     training = [split_take(take)[0] for take in takes]
     geometry = geometry_of(captures)
     before = _start_of(start, captures[0]) if start else None
-    material = material_of(training, geometry, before.space if before else None)
+    material = material_of(training, geometry, before)
     hashes = sorted(capture.content_hash for capture in captures)
     began_from = {"name": start.name, "sha256": sha256_file(start)} if start else None
     heard = [sha256_file(partner) if partner else None for partner in partners]
