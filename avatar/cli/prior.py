@@ -28,6 +28,7 @@ class TrainPrior(Computing):
     Example: visavis train-prior me.capture -o me.prior --preset quick
     Example: visavis train-prior captures/*.capture -o shared.prior
     Example: visavis train-prior me.capture --partner other.wav -o me.prior
+    Example: torchrun --nproc-per-node 2 -m avatar.cli train-prior captures -o shared.prior
     """
 
     captures: tyro.conf.Positional[tuple[Path, ...]] = field(kw_only=True)
@@ -50,14 +51,27 @@ class TrainPrior(Computing):
     """Everything random follows from it."""
 
     def run(self) -> dict:
+        from avatar.evaluation.motion.ladder import brief
+        from avatar.motion.prior.checkpoint import Prior
         from avatar.motion.prior.config import preset_named
-        from avatar.motion.prior.make import train_prior
+        from avatar.motion.prior.make import geometry_of, train_prior
+        from avatar.motion.prior.processes import joined
+        from avatar.motion.takes import takes_of
 
-        if self.output.exists() and not self.overwrite:
-            raise BadInput(f"{self.output} exists", fix="add --overwrite to replace it, or choose another -o/--output")
         config = preset_named(self.preset, self.seed, self.schedule)
-        captures, partners = captures_in(self.captures), partners_named(self.partner)
-        return train_prior(captures, self.output, config, start=self.personalise, partners=partners)
+        with joined(config.device) as processes:
+            if self.output.exists() and not self.overwrite:
+                raise BadInput(
+                    f"{self.output} exists", fix="add --overwrite to replace it, or choose another -o/--output"
+                )
+            captures, partners = captures_in(self.captures), partners_named(self.partner)
+            result = train_prior(
+                captures, self.output, config, start=self.personalise, partners=partners, processes=processes
+            )
+            if not processes.leads:
+                return result
+        takes = takes_of(captures, partners)
+        return result | {"held_out": brief(Prior.load(self.output), takes, geometry_of(captures))}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ the motion space are whitened, so that squares weighted by `MotionSpace.importan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 import torch
@@ -18,6 +18,7 @@ from avatar.motion.prior.batches import Batch
 from avatar.motion.prior.network import PriorNetwork
 from avatar.motion.prior.noise import KERNEL, REACH, slow_of
 from avatar.motion.prior.patterns import Pattern
+from avatar.motion.prior.processes import ALONE, Processes
 from avatar.motion.prior.schedule import Schedule, mix_of
 from avatar.motion.space import MotionSpace
 
@@ -73,15 +74,20 @@ class Metric:
         )
 
 
-def on(values, device: str):
-    """A dataclass with its tensors on a device."""
+def mapped(values, change: Callable[[Tensor], Tensor]):
+    """A dataclass with all its tensors changed, those of dataclasses in it too."""
 
-    def moved(value):
+    def changed(value):
         if isinstance(value, Tensor):
-            return value.to(device)
-        return on(value, device) if is_dataclass(value) else value
+            return change(value)
+        return mapped(value, change) if is_dataclass(value) else value
 
-    return replace(values, **{f.name: moved(getattr(values, f.name)) for f in fields(values)})
+    return replace(values, **{f.name: changed(getattr(values, f.name)) for f in fields(values)})
+
+
+def part(values, rows: slice):
+    """Some windows of a batch."""
+    return mapped(values, lambda t: t[rows])
 
 
 def noisy(batch: Batch, pattern: Pattern, metric: Metric, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -94,12 +100,25 @@ def noisy(batch: Batch, pattern: Pattern, metric: Metric, rng: torch.Generator) 
     return of_noise * noise + of_motion * batch.x, levels
 
 
-def loss(network: PriorNetwork, metric: Metric, batch: Batch, pattern: Pattern, rng: torch.Generator) -> Tensor:
-    """Of flow matching."""
+def loss(
+    network: PriorNetwork,
+    metric: Metric,
+    batch: Batch,
+    pattern: Pattern,
+    rng: torch.Generator,
+    processes: Processes = ALONE,
+) -> Tensor:
+    """Of flow matching: this process's share, over the whole batch's sums.
+
+    Everything random is drawn for the whole batch, the same in every process.
+    """
     x, levels = noisy(batch, pattern, metric, rng)
+    rows = processes.share(len(x))
+    network.deal(len(x), rows, int(torch.randint(2**62, (), generator=rng)))
+    x, levels, batch, pattern = x[rows], levels[rows], part(batch, rows), part(pattern, rows)
     given = replace(batch.given, heard=pattern.heard, partner_heard=batch.given.partner_heard * pattern.heard)
     clean = network(x, pattern.levels, given)
-    return distance(metric, clean, batch.x, levels, batch.confidence, given.heard)
+    return distance(metric, clean, batch.x, levels, batch.confidence, given.heard, processes)
 
 
 def distance(
@@ -109,18 +128,24 @@ def distance(
     levels: Float[Tensor, "b t d"],
     confidence: Float[Tensor, "b t"],
     heard: Float[Tensor, "b t"],
+    processes: Processes = ALONE,
 ) -> Tensor:
-    """Mean error of predicted motion: places, speeds and closures, only where something was to be predicted."""
+    """Mean error of predicted motion: places, speeds and closures, only where something was to be predicted.
+
+    Means are over the windows of all processes: what each of them gets adds up to the whole.
+    """
     weight = (1 / (1 - levels).clamp(min=LEAST_LEFT) ** 2).clamp(max=_MOST_WEIGHT)
     open_way = (levels < 1).float() * metric.weights * confidence[..., None]
     error = clean - target
-    places = (open_way * weight * error**2).sum() / open_way.sum().clamp(min=1)
     both = (open_way / metric.weights)[:, 1:] * confidence[:, :-1, None]
-    speeds = (both * metric.speed_weights * error.diff(dim=1) ** 2).sum() / (both * metric.weights).sum().clamp(min=1)
     opening = target @ metric.aperture + metric.aperture_mean
     lips = metric.aperture != 0
     asked = confidence * heard * (levels[..., lips][..., 0] < 1)
     nearly_closed = torch.exp(-opening.clamp(min=0) / _CLOSURE_METRES) * asked
+    sums = [open_way.sum(), (both * metric.weights).sum(), nearly_closed.sum()]
+    of_places, of_speeds, of_closures = processes.total(torch.stack(sums)).clamp(min=1)
+    places = (open_way * weight * error**2).sum() / of_places
+    speeds = (both * metric.speed_weights * error.diff(dim=1) ** 2).sum() / of_speeds
     depth = ((error @ metric.aperture) / _CLOSURE_METRES) ** 2
-    closures = (nearly_closed * depth).sum() / nearly_closed.sum().clamp(min=1)
+    closures = (nearly_closed * depth).sum() / of_closures
     return places + _VELOCITY * speeds + _CLOSURE * closures

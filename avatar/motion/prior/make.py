@@ -19,6 +19,7 @@ from avatar.motion.face_geometry import FaceGeometry
 from avatar.motion.prior.checkpoint import Prior
 from avatar.motion.prior.config import TrainConfig
 from avatar.motion.prior.data import check_takes, material_of, split_take
+from avatar.motion.prior.processes import Processes
 from avatar.motion.prior.training import train
 from avatar.motion.takes import takes_of
 from avatar.progress import note
@@ -32,12 +33,14 @@ def train_prior(
     *,
     start: Path | None = None,
     partners: Sequence[Path | None] = (),
+    processes: Processes | None = None,
 ) -> dict:
     """Train a prior on tracked clips and write it; an interrupted training goes on when the same call is made again.
 
     Args:
         start: a prior to personalise. Of one that holds the L0 rung alone, only the space is taken over.
         partners: what the other one said in each capture, see `takes_of`.
+        processes: of several, which one this is (`processes.joined`); the first one writes the prior.
 
     Raises:
         BadInput: too little speech, captures of different heads or of another than `start`, or the output can't be
@@ -57,15 +60,16 @@ def train_prior(
     sources = hashlib.sha256(f"{hashes} {began_from} {heard}".encode()).hexdigest()
     state = partial_folder(output)
     state.parent.mkdir(parents=True, exist_ok=True)
-    prior = train(material, config, state, sources, before)
+    prior = train(material, config, state, sources, before, processes)
     seconds = round(time.monotonic() - began, 1)
     about = {
         "version": __version__, "head": {"name": captures[0].head_name, "hash": captures[0].head_hash},
         "sources": hashes, "training_seconds": seconds, "personalised_from": began_from,
     }  # fmt: skip
     prior = replace(prior, about=prior.about | about)
-    prior.save(output)
-    state.unlink(missing_ok=True)
+    if processes is None or processes.leads:
+        prior.save(output)
+        state.unlink(missing_ok=True)
     rung = "flow" if prior.weights else "l0"
     return {
         "prior": str(output), "rung": rung, "seconds_of_speech": prior.about["seconds"],

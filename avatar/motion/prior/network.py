@@ -57,6 +57,24 @@ class Conditions:
     """1 where a style is asked for."""
 
 
+class Dropout(nn.Module):
+    """torch's, but its mask can be drawn for a whole batch of which these windows are a part."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.dealt: tuple[int, slice, int] | None = None
+        """Windows of the whole batch, which of them come, seed."""
+
+    def forward(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+        if not self.training or not self.rate or self.dealt is None:
+            return F.dropout(x, self.rate, self.training)
+        windows, rows, seed = self.dealt
+        rng = torch.Generator(x.device).manual_seed(seed)
+        mask = torch.empty((windows, *x.shape[1:]), device=x.device).bernoulli_(1 - self.rate, generator=rng)
+        return x * mask[rows] / (1 - self.rate)
+
+
 class Convolution(nn.Module):
     """Over frames, as one product of matrices: on a CPU half again as fast as torch's."""
 
@@ -79,7 +97,7 @@ class Ears(nn.Module):
         self.enter = nn.Linear(WIDTH + 1, shape.hidden)
         self.convs = nn.ModuleList(Convolution(shape.hidden, 5) for _ in range(2))
         self.leave = nn.Linear(shape.hidden, shape.bottleneck)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def forward(self, sound: Float[Tensor, "b t w"], heard: Float[Tensor, "b t"]) -> Float[Tensor, "b t k"]:
         h = F.silu(self.enter(torch.cat([sound * heard[..., None], heard[..., None]], -1)))
@@ -96,7 +114,7 @@ class Block(nn.Module):
         self.modulate = nn.Linear(shape.condition, 3 * shape.width)
         self.conv = Convolution(shape.width, 3, dilation)
         self.mix = nn.Linear(shape.width, shape.width)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 
@@ -133,6 +151,11 @@ class PriorNetwork(nn.Module):
         self.say = nn.Linear(shape.bottleneck, shape.width)
         self.blocks = nn.ModuleList(Block(shape, DILATIONS[k % len(DILATIONS)]) for k in range(shape.blocks))
         self.leave = nn.Linear(shape.width, len(shape.group))
+
+    def deal(self, windows: int, rows: slice, seed: int) -> None:
+        """Say that what comes next is some windows of a batch: dropout is the same whoever computes which of them."""
+        for k, layer in enumerate(m for m in self.modules() if isinstance(m, Dropout)):
+            layer.dealt = windows, rows, seed + k  # a generator each: not all of them are asked each time
 
     def forward(
         self, x: Float[Tensor, "b t d"], levels: Float[Tensor, "b t g"], given: Conditions
