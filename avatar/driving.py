@@ -36,7 +36,7 @@ class DrivingSpace:
 
     mean_expression: Float[Tensor, "52"]
     rest_expression: Float[Tensor, "52"]
-    """Lips together, eyes open and straight on; where drivers start from (`avatar.motion.at_rest`)."""
+    """Lips together, eyes open; where drivers start from (`avatar.motion.at_rest`)."""
     mesh_actions: Float[Tensor, "52"]
     """1 where the mesh follows the action, 0 where it stays at the mean."""
     basis: Float[Tensor, "52 r"]

@@ -35,6 +35,15 @@ def unchecked_shapes():
 
 
 @pytest.fixture(autouse=True)
+def _loud_again():
+    """A command that was told to be quiet (`-q`) was so for its test alone."""
+    from avatar.progress import set_quiet
+
+    yield
+    set_quiet(False)
+
+
+@pytest.fixture(autouse=True)
 def _kernel_settings():
     """What a test does to the width of vectors and the number of threads ends with it."""
     from cuda_ext.backends import native

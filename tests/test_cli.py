@@ -14,7 +14,6 @@ import torch
 
 from avatar.cli import COMMANDS, main
 from avatar.cli.common import resolve_motion
-from avatar.progress import set_quiet
 from avatar.types import CAPTURE_SCHEMA
 from cuda_ext import ops
 
@@ -41,7 +40,6 @@ def visavis(capfd):
         return Done(int(ended.value.code or 0), out, err)
 
     yield run
-    set_quiet(False)
     torch.set_num_threads(torch_threads)
     ops.set_threads(native_threads)
 

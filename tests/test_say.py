@@ -30,7 +30,6 @@ from avatar.motion.voices.flite import in_latin_letters, psdur_phones
 from avatar.motion.voices.piper import find_voice, has_piper
 from avatar.motion.voices.speaking import say
 from avatar.motion.voices.text import LONGEST_PIECE, pieces, plain
-from avatar.progress import set_quiet
 
 SENTENCE = "My brother put the empty bottle back. Please bring both maps!"
 HERE = [
@@ -65,7 +64,6 @@ def visavis(capfd):
         return int(ended.value.code or 0), json.loads(out) if out else {}, err
 
     yield command
-    set_quiet(False)
 
 
 def names(said) -> list[str]:

@@ -28,7 +28,6 @@ from avatar.head.calibration import calibrate
 from avatar.head.landmarks import lip_opening
 from avatar.head.model import landmarks_on
 from avatar.motion.phones import Phone, articulation
-from avatar.progress import set_quiet
 from avatar.rig import head_silhouette
 from preprocess.capture import CaptureFolder
 from preprocess.detection.landmarks import Detector
@@ -283,7 +282,6 @@ def test_the_commands(tmp_path, capfd):
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             main([*arguments, "--json", "-q"])
-        set_quiet(False)
         return int(ended.value.code or 0), json.loads(capfd.readouterr().out)
 
     folder = str(tmp_path / "a subject")

@@ -27,7 +27,7 @@ _AROUND_FRAMES = 9
 
 
 def face_at_rest(expression: Float[np.ndarray, "t 52"]) -> Float[np.ndarray, "52"]:
-    """The actions of a face that rests, gaze straight on.
+    """The actions of a face that rests.
 
     Args:
         expression: frames that follow each other, at video rate, one at the least.
@@ -40,5 +40,4 @@ def face_at_rest(expression: Float[np.ndarray, "t 52"]) -> Float[np.ndarray, "52
     still = closed[movement[closed] <= np.quantile(movement[closed], _STILLEST)]
     rest = np.quantile(expression, _REST_QUANTILE, axis=0)
     rest[list(GROUPS["lips"])] = np.median(lips[still], axis=0)
-    rest[list(GROUPS["gaze"])] = 0.0
     return rest.astype(np.float32)
