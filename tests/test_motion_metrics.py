@@ -316,6 +316,13 @@ def test_faces_that_were_never_seen_lie_far_off(judge: Judge, held: HeldOut):
     assert number(odd["beyond_range_share"]) > number(true["beyond_range_share"]) + 0.1
 
 
+def test_two_seconds_have_scores_and_say_what_they_lack(geometry: FaceGeometry, reference: Reference):
+    held = HeldOut.of([recital(3, 1.8, text_seed=7)], geometry, reference.space)
+    found = measure(held.motions, held, reference)
+    assert found["lip_vertex_error_mm"].value == 0 and found["frechet_expression_2s"].value is None
+    assert found["frechet_expression_2s"].why and floors(held, reference.windows)["frechet_pose_2s"] is None
+
+
 def test_a_head_that_drifts_is_told(geometry: FaceGeometry, reference: Reference, held: HeldOut):
     t = np.arange(25 * 200) / 25
     motion = with_head(resampled(held.motions[0][:1], t), np.outer(t / 20, (1, 0, 0)))

@@ -74,7 +74,7 @@ def windows(
         parts = [speed.std(1), np.abs(speed).mean(1)]
     else:
         cosines = np.asarray(dct(cut, axis=1, norm="ortho"))[:, 1 : 1 + _COSINES] / np.sqrt(size)
-        parts = [cut.mean(1), cut.std(1), speed.std(1), cosines.reshape(len(cut), -1)]
+        parts = [cut.mean(1), cut.std(1), speed.std(1), cosines.reshape(len(cut), cosines.shape[1] * cosines.shape[2])]
     if kind == "sound":
         tracks = np.stack([heard.level_db, heard.pitch], 1)[index]
         parts += [tracks.mean(1), tracks.std(1)]
